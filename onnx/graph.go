@@ -1,0 +1,402 @@
+package onnx
+
+import (
+	"fmt"
+	"iter"
+	"slices"
+)
+
+// An Opset is one entry of a model's opset imports.
+type Opset struct {
+	Domain  string // "" is ai.onnx
+	Version int64
+}
+
+// An Entry is a key and a value of the metadata.
+type Entry struct{ Key, Value string }
+
+// A Model is a whole ONNX file.
+type Model struct {
+	IRVersion       int64
+	Opsets          []Opset
+	Producer        string
+	ProducerVersion string
+	Domain          string
+	Version         int64
+	Doc             string
+	Metadata        []Entry
+	Graph           *Graph
+	Functions       []*Function
+
+	extra extra // what the file held beyond this
+	file  *source
+}
+
+// Opset returns the imported version of a domain, 0 when it is not imported. "" and "ai.onnx" are the same domain.
+func (m *Model) Opset(domain string) int64 {
+	for _, o := range m.Opsets {
+		if canonicalDomain(o.Domain) == canonicalDomain(domain) {
+			return o.Version
+		}
+	}
+	return 0
+}
+
+// SetOpset imports a version of a domain, replacing an earlier import of it.
+func (m *Model) SetOpset(domain string, version int64) {
+	for i, o := range m.Opsets {
+		if canonicalDomain(o.Domain) == canonicalDomain(domain) {
+			m.Opsets[i].Version = version
+			return
+		}
+	}
+	m.Opsets = append(m.Opsets, Opset{domain, version})
+}
+
+func canonicalDomain(d string) string {
+	if d == "ai.onnx" {
+		return ""
+	}
+	return d
+}
+
+// A Function is a model-local function: its body is a graph whose inputs and outputs have no types.
+type Function struct {
+	Name, Domain, Overload string
+	Doc                    string
+	Opsets                 []Opset
+	Attributes             []string     // attributes without default
+	Defaults               []*Attribute // attributes with default
+	Metadata               []Entry
+	Body                   *Graph
+
+	extra extra
+}
+
+// A Graph is a list of nodes in topological order, with inputs, outputs and initializers. It may be a subgraph: the
+// value of a node's attribute; then nodes inside may use values of the enclosing graphs.
+type Graph struct {
+	Name     string
+	Doc      string
+	Metadata []Entry
+
+	inputs  []*Value
+	outputs []*Value
+	consts  []*Value // initializers, in order; a value may be input and initializer at once (IR 3)
+
+	first, last *Node
+	values      map[string]*Value // every value defined in this graph, by name
+	taken       map[string]bool   // further names not to give: of nodes and of subgraphs' values
+	owner       *Node             // the node whose attribute this graph is; nil for a model's main graph
+	extra       extra
+}
+
+// NewGraph returns an empty graph.
+func NewGraph(name string) *Graph {
+	return &Graph{Name: name, values: map[string]*Value{}, taken: map[string]bool{}}
+}
+
+// A Value is one edge of the graph: a graph input, an initializer, or a node's output. Names are unique in a graph.
+type Value struct {
+	Type     *Type // nil when unknown
+	Doc      string
+	Metadata []Entry
+
+	name     string
+	graph    *Graph
+	producer *Node
+	index    int // of the producer's outputs
+	constant *Tensor
+	input    bool
+	outputs  int // how often it is an output of its graph
+	uses     []Use
+	extra    extra
+}
+
+// A Use is a place where a node takes a value.
+type Use struct {
+	Node  *Node
+	Index int // of the node's inputs
+}
+
+// Name returns the value's name.
+func (v *Value) Name() string { return v.name }
+
+// Graph returns the graph that defines the value.
+func (v *Value) Graph() *Graph { return v.graph }
+
+// Producer returns the node that computes the value and which of its outputs it is; nil for inputs and initializers.
+func (v *Value) Producer() (*Node, int) { return v.producer, v.index }
+
+// Uses returns the node inputs that take the value, those inside subgraphs included. Do not change it.
+func (v *Value) Uses() []Use { return v.uses }
+
+// Const returns the initializer's tensor, nil when the value is not one. An initializer that is also a graph input
+// (IR 3) may be overridden by the caller by the letter of the standard; zqonnx treats it as constant, as runtimes do.
+func (v *Value) Const() *Tensor { return v.constant }
+
+// SetConst replaces the tensor of an initializer.
+func (v *Value) SetConst(t *Tensor) {
+	if v.constant == nil {
+		panic("onnx: SetConst on a value that is no initializer: " + v.name)
+	}
+	v.constant = t
+	v.extra = extra{}
+	if v.Type != nil {
+		v.Type = typeOfTensor(t)
+	}
+}
+
+// IsInput reports whether v is an input of its graph.
+func (v *Value) IsInput() bool { return v.input }
+
+// IsOutput reports whether v is an output of its graph.
+func (v *Value) IsOutput() bool { return v.outputs > 0 }
+
+func (v *Value) String() string {
+	if v == nil {
+		return `""`
+	}
+	return v.name
+}
+
+func typeOfTensor(t *Tensor) *Type {
+	dims := make([]Dim, len(t.Dims))
+	for i, d := range t.Dims {
+		dims[i] = Fixed(d)
+	}
+	return &Type{Elem: t.Type, Shape: dims}
+}
+
+// Inputs returns the graph's inputs, initializers listed as inputs included. Do not change it.
+func (g *Graph) Inputs() []*Value { return g.inputs }
+
+// Feeds returns the inputs that a caller must give: those that are no initializers.
+func (g *Graph) Feeds() []*Value {
+	return slices.DeleteFunc(slices.Clone(g.inputs), func(v *Value) bool { return v.constant != nil })
+}
+
+// Outputs returns the graph's outputs. Do not change it.
+func (g *Graph) Outputs() []*Value { return g.outputs }
+
+// Consts returns the initializers in order. Do not change it.
+func (g *Graph) Consts() []*Value { return g.consts }
+
+// Value returns the value of that name defined in g itself; nil when there is none.
+func (g *Graph) Value(name string) *Value { return g.values[name] }
+
+// Lookup returns the value that a node of g means by the name: g's own or that of the nearest enclosing graph.
+func (g *Graph) Lookup(name string) *Value {
+	for ; g != nil; g = g.Parent() {
+		if v := g.values[name]; v != nil {
+			return v
+		}
+	}
+	return nil
+}
+
+// Owner returns the node whose subgraph g is; nil for a main graph.
+func (g *Graph) Owner() *Node { return g.owner }
+
+// Parent returns the enclosing graph; nil for a main graph.
+func (g *Graph) Parent() *Graph {
+	if g.owner == nil {
+		return nil
+	}
+	return g.owner.graph
+}
+
+// Root returns the outermost graph.
+func (g *Graph) Root() *Graph {
+	for g.Parent() != nil {
+		g = g.Parent()
+	}
+	return g
+}
+
+// Nodes iterates over the nodes in order. Nodes may be inserted and removed meanwhile: removing the current node is safe,
+// nodes inserted behind it are visited.
+func (g *Graph) Nodes() iter.Seq[*Node] {
+	return func(yield func(*Node) bool) {
+		for n := g.first; n != nil; n = n.next {
+			if n.graph == nil {
+				continue // removed meanwhile; its old successor is still known
+			}
+			if !yield(n) {
+				return
+			}
+		}
+	}
+}
+
+// AllNodes iterates over the nodes of g and of all subgraphs, a node before the nodes inside it.
+func (g *Graph) AllNodes() iter.Seq[*Node] {
+	return func(yield func(*Node) bool) { g.walk(yield) }
+}
+
+func (g *Graph) walk(yield func(*Node) bool) bool {
+	for n := range g.Nodes() {
+		if !yield(n) {
+			return false
+		}
+		for _, s := range n.Subgraphs() {
+			if !s.walk(yield) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// Len returns the number of nodes of g itself.
+func (g *Graph) Len() int {
+	k := 0
+	for range g.Nodes() {
+		k++
+	}
+	return k
+}
+
+// define gives name to v in g. The caller has seen to it that the name is free.
+func (g *Graph) define(v *Value) *Value {
+	if g.values[v.name] != nil {
+		panic(fmt.Sprintf("onnx: graph %q has two values named %q", g.Name, v.name))
+	}
+	v.graph = g
+	g.values[v.name] = v
+	return v
+}
+
+// FreshName returns base, or base with a number behind it, such that no value or node of g, its parents and its subgraphs
+// has it, and reserves it.
+func (g *Graph) FreshName(base string) string {
+	root := g.Root()
+	root.reserve()
+	name := base
+	for k := 1; root.taken[name] || g.Lookup(name) != nil; k++ {
+		name = fmt.Sprintf("%s_%d", base, k)
+	}
+	root.taken[name] = true
+	return name
+}
+
+// reserve collects the names in use once, on a main graph.
+func (g *Graph) reserve() {
+	if g.taken[""] {
+		return
+	}
+	g.taken[""] = true
+	for name := range g.values {
+		g.taken[name] = true
+	}
+	for n := range g.AllNodes() {
+		g.taken[n.Name] = true
+		for _, v := range n.outputs {
+			g.taken[v.String()] = true
+		}
+		for _, s := range n.Subgraphs() {
+			for name := range s.values {
+				g.taken[name] = true
+			}
+		}
+	}
+}
+
+// AddInput adds a graph input. The name must be free.
+func (g *Graph) AddInput(name string, t *Type) *Value {
+	v := g.define(&Value{name: name, Type: t, input: true})
+	g.inputs = append(g.inputs, v)
+	return v
+}
+
+// AddConst adds an initializer under a name that is made unique.
+func (g *Graph) AddConst(name string, t *Tensor) *Value {
+	v := g.define(&Value{name: g.FreshName(name), constant: t, Type: typeOfTensor(t)})
+	g.consts = append(g.consts, v)
+	return v
+}
+
+// AddOutput makes v, defined in g or, in a subgraph, in an enclosing graph, the next output of g.
+func (g *Graph) AddOutput(v *Value) {
+	g.outputs = append(g.outputs, v)
+	v.outputs++
+}
+
+// SetOutput replaces an output. The output's name becomes v's: use Replace where names must stay.
+func (g *Graph) SetOutput(i int, v *Value) {
+	g.outputs[i].outputs--
+	g.outputs[i] = v
+	v.outputs++
+}
+
+// DropInput removes an input from the list; an initializer that was listed stays an initializer.
+func (g *Graph) DropInput(v *Value) {
+	g.inputs = slices.DeleteFunc(g.inputs, func(w *Value) bool { return w == v })
+	v.input = false
+	if v.constant == nil {
+		if len(v.uses) > 0 || v.outputs > 0 {
+			panic("onnx: DropInput on an input in use: " + v.name)
+		}
+		delete(g.values, v.name)
+		v.graph = nil
+	}
+}
+
+// DropConst removes an initializer that nothing uses.
+func (g *Graph) DropConst(v *Value) {
+	if len(v.uses) > 0 || v.outputs > 0 {
+		panic("onnx: DropConst on an initializer in use: " + v.name)
+	}
+	g.consts = slices.DeleteFunc(g.consts, func(w *Value) bool { return w == v })
+	v.constant = nil
+	if !v.input {
+		delete(g.values, v.name)
+		v.graph = nil
+	}
+}
+
+// Rename gives v another name, which must be free in its graph.
+func (v *Value) Rename(name string) {
+	if name == v.name {
+		return
+	}
+	if v.graph.values[name] != nil {
+		panic(fmt.Sprintf("onnx: rename %q to %q: the name is taken", v.name, name))
+	}
+	delete(v.graph.values, v.name)
+	v.name = name
+	v.graph.values[name] = v
+	v.graph.Root().taken[name] = true
+}
+
+// ReplaceUses makes every node that takes old take v instead. Graph outputs are left alone: see Replace.
+func ReplaceUses(old, v *Value) {
+	for _, u := range slices.Clone(old.uses) {
+		u.Node.SetInput(u.Index, v)
+	}
+}
+
+// Replace puts v in old's place everywhere. Where old is an output of its graph, v becomes the output and takes over
+// old's name, so that callers of the model see no change; old gets a fresh name. That asks for v to be a node's output in
+// the same graph that is no output itself: Replace reports false, with nothing changed, when it is not.
+func Replace(old, v *Value) bool {
+	if old.outputs > 0 && (v.producer == nil || v.graph != old.graph || v.outputs > 0) {
+		return false
+	}
+	ReplaceUses(old, v)
+	if old.outputs == 0 {
+		return true
+	}
+	g, name := old.graph, old.name
+	for i, o := range g.outputs {
+		if o == old {
+			g.SetOutput(i, v)
+		}
+	}
+	old.Rename(g.FreshName(name))
+	v.Rename(name)
+	if v.Type == nil || old.Type != nil && v.Type.Shape == nil {
+		v.Type = old.Type.Clone()
+	}
+	return true
+}

@@ -1,0 +1,411 @@
+package onnx
+
+import (
+	"slices"
+)
+
+// A Node is one operator call.
+type Node struct {
+	Name     string
+	Op       string
+	Domain   string
+	Overload string
+	Doc      string
+	Metadata []Entry
+	Attrs    []*Attribute
+
+	inputs     []*Value // nil: an optional input left out
+	outputs    []*Value // nil: an optional output left out
+	graph      *Graph
+	prev, next *Node
+	extra      extra
+}
+
+// Graph returns the graph the node is in; nil after it was removed.
+func (n *Node) Graph() *Graph { return n.graph }
+
+// Prev and Next return the neighbours in the order of the graph.
+func (n *Node) Prev() *Node { return n.prev }
+
+// Next returns the following node.
+func (n *Node) Next() *Node { return n.next }
+
+// Inputs returns the inputs; an optional input left out is nil. Do not change it.
+func (n *Node) Inputs() []*Value { return n.inputs }
+
+// Outputs returns the outputs; an optional output left out is nil. Do not change it.
+func (n *Node) Outputs() []*Value { return n.outputs }
+
+// Input returns input i, nil when the node has fewer or leaves it out.
+func (n *Node) Input(i int) *Value {
+	if i < 0 || i >= len(n.inputs) {
+		return nil
+	}
+	return n.inputs[i]
+}
+
+// Output returns output i, nil when the node has fewer or leaves it out.
+func (n *Node) Output(i int) *Value {
+	if i < 0 || i >= len(n.outputs) {
+		return nil
+	}
+	return n.outputs[i]
+}
+
+// SetInput makes input i take v (nil: left out), growing the list where needed.
+func (n *Node) SetInput(i int, v *Value) {
+	for len(n.inputs) <= i {
+		n.inputs = append(n.inputs, nil)
+	}
+	if old := n.inputs[i]; old != nil {
+		old.uses = slices.DeleteFunc(old.uses, func(u Use) bool { return u == Use{n, i} })
+	}
+	n.inputs[i] = v
+	if v != nil {
+		v.uses = append(v.uses, Use{n, i})
+	}
+}
+
+// TrimInputs drops inputs from position i on.
+func (n *Node) TrimInputs(i int) {
+	for k := len(n.inputs) - 1; k >= i; k-- {
+		n.SetInput(k, nil)
+	}
+	n.inputs = n.inputs[:min(i, len(n.inputs))]
+}
+
+// Is reports whether the node is that operator of the standard domain.
+func (n *Node) Is(ops ...string) bool {
+	return canonicalDomain(n.Domain) == "" && slices.Contains(ops, n.Op)
+}
+
+// Key returns the node's key (formats.md): its name where it has one that is unique in its graph, else OPERATOR:FIRST_OUTPUT;
+// inside subgraphs the keys of the owners stand in front: If_3/then_branch/KEY.
+func (n *Node) Key() string {
+	key := n.Name
+	if key != "" {
+		for m := range n.graph.Nodes() {
+			if m != n && m.Name == key {
+				key = ""
+				break
+			}
+		}
+	}
+	if key == "" {
+		key = n.Op + ":" + n.Output(0).String()
+	}
+	if o := n.graph.owner; o != nil {
+		for _, a := range o.Attrs {
+			if a.Graph == n.graph {
+				return o.Key() + "/" + a.Name + "/" + key
+			}
+			for _, g := range a.Graphs {
+				if g == n.graph {
+					return o.Key() + "/" + a.Name + "/" + key
+				}
+			}
+		}
+	}
+	return key
+}
+
+// Subgraphs returns the graphs among the attributes.
+func (n *Node) Subgraphs() []*Graph {
+	var gs []*Graph
+	for _, a := range n.Attrs {
+		if a.Graph != nil {
+			gs = append(gs, a.Graph)
+		}
+		gs = append(gs, a.Graphs...)
+	}
+	return gs
+}
+
+// A NodeSpec says what Insert builds. Outputs are names, made unique; "" leaves an optional output out.
+type NodeSpec struct {
+	Op, Domain, Name string
+	Inputs           []*Value
+	Outputs          []string
+	Attrs            []*Attribute
+}
+
+// Append adds a node at the end.
+func (g *Graph) Append(s NodeSpec) *Node { return g.InsertAfter(g.last, s) }
+
+// InsertBefore adds a node in front of mark; at the end when mark is nil.
+func (g *Graph) InsertBefore(mark *Node, s NodeSpec) *Node {
+	if mark == nil {
+		return g.InsertAfter(g.last, s)
+	}
+	return g.insert(mark.prev, s)
+}
+
+// InsertAfter adds a node behind mark; at the beginning when mark is nil.
+func (g *Graph) InsertAfter(mark *Node, s NodeSpec) *Node { return g.insert(mark, s) }
+
+func (g *Graph) insert(prev *Node, s NodeSpec) *Node {
+	n := &Node{Op: s.Op, Domain: s.Domain, Name: s.Name, Attrs: s.Attrs, graph: g}
+	g.link(n, prev)
+	for i, v := range s.Inputs {
+		n.SetInput(i, v)
+	}
+	n.inputs = n.inputs[:len(s.Inputs)]
+	for i, name := range s.Outputs {
+		if name == "" {
+			n.outputs = append(n.outputs, nil)
+			continue
+		}
+		n.outputs = append(n.outputs, g.define(&Value{name: g.FreshName(name), producer: n, index: i}))
+	}
+	for _, a := range s.Attrs {
+		a.adopt(n)
+	}
+	return n
+}
+
+func (g *Graph) link(n, prev *Node) {
+	n.prev = prev
+	if prev == nil {
+		n.next, g.first = g.first, n
+	} else {
+		n.next, prev.next = prev.next, n
+	}
+	if n.next == nil {
+		g.last = n
+	} else {
+		n.next.prev = n
+	}
+}
+
+// Remove takes n, whose outputs nothing uses, out of its graph. It panics if something does.
+func (g *Graph) Remove(n *Node) {
+	for _, v := range n.outputs {
+		if v != nil && (len(v.uses) > 0 || v.outputs > 0) {
+			panic("onnx: Remove of " + n.Op + " whose output is in use: " + v.name)
+		}
+	}
+	for i := range n.inputs {
+		n.SetInput(i, nil)
+	}
+	for _, s := range n.Subgraphs() {
+		s.release()
+	}
+	for _, v := range n.outputs {
+		if v != nil {
+			delete(g.values, v.name)
+			v.graph = nil
+		}
+	}
+	if n.prev == nil {
+		g.first = n.next
+	} else {
+		n.prev.next = n.next
+	}
+	if n.next == nil {
+		g.last = n.prev
+	} else {
+		n.next.prev = n.prev
+	}
+	n.graph = nil // prev and next stay, for iterators standing on n
+}
+
+// release drops all uses that nodes inside a removed subgraph make of outer values.
+func (g *Graph) release() {
+	for n := range g.AllNodes() {
+		for i, v := range n.inputs {
+			if v != nil && v.graph != n.graph {
+				n.SetInput(i, nil)
+			}
+		}
+	}
+	for _, o := range g.outputs {
+		if o.graph != g {
+			o.outputs--
+		}
+	}
+}
+
+// MoveAfter moves n behind mark (to the front when mark is nil) in the same graph.
+func (n *Node) MoveAfter(mark *Node) {
+	g := n.graph
+	if mark == n {
+		return
+	}
+	if n.prev == nil {
+		g.first = n.next
+	} else {
+		n.prev.next = n.next
+	}
+	if n.next == nil {
+		g.last = n.prev
+	} else {
+		n.next.prev = n.prev
+	}
+	g.link(n, mark)
+}
+
+// An AttrKind is the type of an attribute. The numbers are those of AttributeProto.AttributeType.
+type AttrKind int32
+
+// The kinds of attribute.
+const (
+	AttrUndefined AttrKind = iota
+	AttrFloat
+	AttrInt
+	AttrString
+	AttrTensor
+	AttrGraph
+	AttrFloats
+	AttrInts
+	AttrStrings
+	AttrTensors
+	AttrGraphs
+	AttrSparseTensor
+	AttrSparseTensors
+	AttrTypeProto
+	AttrTypeProtos
+)
+
+// An Attribute is a named parameter of a node. Only the field that Kind names is set; sparse tensors are kept but not modelled.
+type Attribute struct {
+	Name    string
+	Kind    AttrKind
+	Ref     string // inside a function: the name of the function's attribute that gives the value
+	Doc     string
+	Float   float32
+	Int     int64
+	Bytes   []byte
+	Tensor  *Tensor
+	Graph   *Graph
+	Type    *Type
+	Floats  []float32
+	Ints    []int64
+	Strings [][]byte
+	Tensors []*Tensor
+	Graphs  []*Graph
+	Types   []*Type
+
+	extra extra
+}
+
+func (a *Attribute) adopt(n *Node) {
+	if a.Graph != nil {
+		a.Graph.owner = n
+	}
+	for _, g := range a.Graphs {
+		g.owner = n
+	}
+}
+
+// AttrI, AttrF, AttrS, AttrIs, AttrFs, AttrT and AttrG build attributes.
+func AttrI(name string, v int64) *Attribute { return &Attribute{Name: name, Kind: AttrInt, Int: v} }
+
+// AttrF builds a float attribute.
+func AttrF(name string, v float32) *Attribute {
+	return &Attribute{Name: name, Kind: AttrFloat, Float: v}
+}
+
+// AttrS builds a string attribute.
+func AttrS(name, v string) *Attribute {
+	return &Attribute{Name: name, Kind: AttrString, Bytes: []byte(v)}
+}
+
+// AttrIs builds an attribute of integers.
+func AttrIs(name string, v ...int64) *Attribute {
+	return &Attribute{Name: name, Kind: AttrInts, Ints: v}
+}
+
+// AttrFs builds an attribute of floats.
+func AttrFs(name string, v ...float32) *Attribute {
+	return &Attribute{Name: name, Kind: AttrFloats, Floats: v}
+}
+
+// AttrT builds a tensor attribute.
+func AttrT(name string, t *Tensor) *Attribute {
+	return &Attribute{Name: name, Kind: AttrTensor, Tensor: t}
+}
+
+// AttrG builds a graph attribute.
+func AttrG(name string, g *Graph) *Attribute {
+	return &Attribute{Name: name, Kind: AttrGraph, Graph: g}
+}
+
+// Attr returns the attribute of that name, nil when the node has none.
+func (n *Node) Attr(name string) *Attribute {
+	for _, a := range n.Attrs {
+		if a.Name == name {
+			return a
+		}
+	}
+	return nil
+}
+
+// SetAttr adds or replaces an attribute.
+func (n *Node) SetAttr(a *Attribute) {
+	a.adopt(n)
+	for i, b := range n.Attrs {
+		if b.Name == a.Name {
+			n.Attrs[i] = a
+			return
+		}
+	}
+	n.Attrs = append(n.Attrs, a)
+}
+
+// DropAttr removes an attribute if the node has it.
+func (n *Node) DropAttr(name string) {
+	n.Attrs = slices.DeleteFunc(n.Attrs, func(a *Attribute) bool { return a.Name == name })
+}
+
+// Int returns an integer attribute, or the default.
+func (n *Node) Int(name string, def int64) int64 {
+	if a := n.Attr(name); a != nil && a.Kind == AttrInt {
+		return a.Int
+	}
+	return def
+}
+
+// Float returns a float attribute, or the default.
+func (n *Node) Float(name string, def float32) float32 {
+	if a := n.Attr(name); a != nil && a.Kind == AttrFloat {
+		return a.Float
+	}
+	return def
+}
+
+// Str returns a string attribute, or the default.
+func (n *Node) Str(name, def string) string {
+	if a := n.Attr(name); a != nil && a.Kind == AttrString {
+		return string(a.Bytes)
+	}
+	return def
+}
+
+// Ints returns an attribute of integers; nil when the node has none.
+func (n *Node) Ints(name string) []int64 {
+	if a := n.Attr(name); a != nil && a.Kind == AttrInts {
+		return a.Ints
+	}
+	return nil
+}
+
+// Floats returns an attribute of floats; nil when the node has none.
+func (n *Node) Floats(name string) []float32 {
+	if a := n.Attr(name); a != nil && a.Kind == AttrFloats {
+		return a.Floats
+	}
+	return nil
+}
+
+// Strs returns an attribute of strings; nil when the node has none.
+func (n *Node) Strs(name string) []string {
+	a := n.Attr(name)
+	if a == nil || a.Kind != AttrStrings {
+		return nil
+	}
+	s := make([]string, len(a.Strings))
+	for i, b := range a.Strings {
+		s[i] = string(b)
+	}
+	return s
+}

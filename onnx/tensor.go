@@ -1,0 +1,284 @@
+package onnx
+
+import (
+	"fmt"
+	"math"
+	"sync"
+	"unsafe"
+
+	"github.com/x448/float16"
+)
+
+// A Tensor is a dense array. Its bytes are in ONNX's raw layout: little-endian, row-major, elements below 8 bits packed
+// low bits first. They may be a view of a mapped file: treat them as read-only unless the tensor was made by New or Resize.
+// One type serves initializers, attributes, engine values and npz files.
+type Tensor struct {
+	Type DataType
+	Dims []int64
+
+	data    []byte
+	strs    [][]byte
+	load    func() ([]byte, [][]byte, error) // decodes or maps the bytes on first use
+	once    sync.Once
+	loadErr error
+	source  *tensorSource // how the file stored it; nil for tensors made here
+}
+
+// New returns a tensor over data, which must have exactly the bytes that t and dims ask for. It panics otherwise.
+func New(t DataType, dims []int64, data []byte) *Tensor {
+	if want := t.ByteSize(NumElements(dims)); int64(len(data)) != want {
+		panic(fmt.Sprintf("onnx.New: %s%v needs %d bytes, not %d", t, dims, want, len(data)))
+	}
+	return &Tensor{Type: t, Dims: dims, data: data}
+}
+
+// NewStrings returns a string tensor.
+func NewStrings(dims []int64, s [][]byte) *Tensor { return &Tensor{Type: String, Dims: dims, strs: s} }
+
+// Zeros returns a new tensor filled with zeros.
+func Zeros(t DataType, dims ...int64) *Tensor {
+	n := t.ByteSize(NumElements(dims))
+	// Backed by 8-byte words so that every element type is aligned.
+	w := make([]uint64, (n+7)/8)
+	return &Tensor{Type: t, Dims: dims, data: unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(w))), n)}
+}
+
+// An Elem is a Go type that is the memory form of an element type.
+type Elem interface {
+	float32 | float64 | int8 | uint8 | int16 | uint16 | int32 | uint32 | int64 | uint64 | bool
+}
+
+// typeOf returns the DataType whose memory form is E.
+func typeOf[E Elem]() DataType {
+	var e E
+	switch any(e).(type) {
+	case float32:
+		return Float32
+	case float64:
+		return Float64
+	case int8:
+		return Int8
+	case uint8:
+		return Uint8
+	case int16:
+		return Int16
+	case uint16:
+		return Uint16
+	case int32:
+		return Int32
+	case uint32:
+		return Uint32
+	case int64:
+		return Int64
+	case uint64:
+		return Uint64
+	}
+	return Bool
+}
+
+// Of returns a tensor that shares v. Without dims it is one-dimensional.
+func Of[E Elem](v []E, dims ...int64) *Tensor {
+	if dims == nil {
+		dims = []int64{int64(len(v))}
+	}
+	var e E
+	b := unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(v))), len(v)*int(unsafe.Sizeof(e)))
+	return New(typeOf[E](), dims, b)
+}
+
+// Scalar returns a tensor of rank 0.
+func Scalar[E Elem](v E) *Tensor { return Of([]E{v}, []int64{}...).scalar() }
+
+func (t *Tensor) scalar() *Tensor { t.Dims = []int64{}; return t }
+
+// NumElements returns the product of dims. It panics on overflow, which Check and the reader exclude.
+func NumElements(dims []int64) int64 {
+	n := int64(1)
+	for _, d := range dims {
+		if d != 0 && (d < 0 || n > math.MaxInt64/16/d) {
+			panic(fmt.Sprintf("onnx: impossible dimensions %v", dims))
+		}
+		n *= d
+	}
+	return n
+}
+
+// Len returns the number of elements.
+func (t *Tensor) Len() int { return int(NumElements(t.Dims)) }
+
+// Rank returns the number of dimensions.
+func (t *Tensor) Rank() int { return len(t.Dims) }
+
+// Load makes the bytes available; errors name what is wrong with the stored data. Reading calls it for nothing:
+// typed fields and external files are decoded on first use.
+func (t *Tensor) Load() error {
+	t.once.Do(func() {
+		if t.load == nil {
+			return
+		}
+		t.data, t.strs, t.loadErr = t.load()
+		t.load = nil
+	})
+	return t.loadErr
+}
+
+// Bytes returns the raw bytes. It panics if Load fails: call Load first where the tensor comes from a file.
+func (t *Tensor) Bytes() []byte {
+	if err := t.Load(); err != nil {
+		panic(err)
+	}
+	return t.data
+}
+
+// Strings returns the elements of a string tensor.
+func (t *Tensor) Strings() [][]byte {
+	if err := t.Load(); err != nil {
+		panic(err)
+	}
+	return t.strs
+}
+
+// Data returns the elements as a slice of their memory form, sharing the bytes where they are aligned. E must fit
+// t.Type: the element type itself, or uint16 for float16 and bfloat16, uint8 for the 8-bit floats and packed types.
+// It panics on another type, which is a mistake of the caller, not of the model.
+func Data[E Elem](t *Tensor) []E {
+	var e E
+	size := int(unsafe.Sizeof(e))
+	want := typeOf[E]()
+	if t.Type != want && !(want == Uint16 && (t.Type == Float16 || t.Type == BFloat16)) && !(want == Uint8 && t.Type.Bits() <= 8) {
+		panic(fmt.Sprintf("onnx.Data: tensor of %s read as %s", t.Type, want))
+	}
+	b := t.Bytes()
+	if len(b) == 0 {
+		return nil
+	}
+	p := unsafe.Pointer(unsafe.SliceData(b))
+	if uintptr(p)%uintptr(size) != 0 {
+		// Unaligned in the mapped file: copy. Not kept, so that concurrent readers need no lock.
+		c := make([]E, len(b)/size)
+		copy(unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(c))), len(c)*size), b)
+		return c
+	}
+	return unsafe.Slice((*E)(p), len(b)/size)
+}
+
+// Resize turns t into a tensor of another type and shape, reusing its memory where it suffices. The contents are
+// undefined. Dims is copied into t.
+func (t *Tensor) Resize(dt DataType, dims ...int64) {
+	n := dt.ByteSize(NumElements(dims))
+	t.Type = dt
+	t.Dims = append(t.Dims[:0], dims...)
+	if int64(cap(t.data)) < n {
+		w := make([]uint64, (n+7)/8)
+		t.data = unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(w))), len(w)*8)
+	}
+	t.data = t.data[:n]
+	t.strs = nil
+	if dt == String {
+		t.strs = make([][]byte, NumElements(dims))
+	}
+}
+
+// Reshaped returns a tensor with other dims that shares the bytes.
+func (t *Tensor) Reshaped(dims ...int64) *Tensor {
+	if t.Type == String {
+		return NewStrings(dims, t.Strings())
+	}
+	return New(t.Type, dims, t.Bytes())
+}
+
+// Clone returns a deep copy in memory.
+func (t *Tensor) Clone() *Tensor {
+	c := Zeros(t.Type, append([]int64{}, t.Dims...)...)
+	copy(c.data, t.Bytes())
+	if t.Type == String {
+		c.strs = append([][]byte{}, t.Strings()...)
+	}
+	return c
+}
+
+// Float32s returns the elements of any real float, integer or bool tensor of 8 bits or more as float32; float32 tensors are shared, not copied.
+func (t *Tensor) Float32s() ([]float32, error) {
+	if err := t.Load(); err != nil {
+		return nil, err
+	}
+	switch t.Type {
+	case Float32:
+		return Data[float32](t), nil
+	case Float16:
+		return convert(Data[uint16](t), func(b uint16) float32 { return float16.Frombits(b).Float32() }), nil
+	case BFloat16:
+		return convert(Data[uint16](t), func(b uint16) float32 { return math.Float32frombits(uint32(b) << 16) }), nil
+	case Float64:
+		return cast[float64, float32](t), nil
+	case Int8:
+		return cast[int8, float32](t), nil
+	case Uint8:
+		return cast[uint8, float32](t), nil
+	case Int16:
+		return cast[int16, float32](t), nil
+	case Uint16:
+		return cast[uint16, float32](t), nil
+	case Int32:
+		return cast[int32, float32](t), nil
+	case Uint32:
+		return cast[uint32, float32](t), nil
+	case Int64:
+		return cast[int64, float32](t), nil
+	case Uint64:
+		return cast[uint64, float32](t), nil
+	case Bool:
+		return convert(Data[bool](t), func(b bool) float32 {
+			if b {
+				return 1
+			}
+			return 0
+		}), nil
+	}
+	return nil, fmt.Errorf("a tensor of %s has no float32 form", t.Type)
+}
+
+// Int64s returns the elements of an integer tensor of 8 bits or more as int64; int64 tensors are shared, not copied.
+func (t *Tensor) Int64s() ([]int64, error) {
+	if err := t.Load(); err != nil {
+		return nil, err
+	}
+	switch t.Type {
+	case Int64:
+		return Data[int64](t), nil
+	case Int32:
+		return cast[int32, int64](t), nil
+	case Int8:
+		return cast[int8, int64](t), nil
+	case Uint8:
+		return cast[uint8, int64](t), nil
+	case Int16:
+		return cast[int16, int64](t), nil
+	case Uint16:
+		return cast[uint16, int64](t), nil
+	case Uint32:
+		return cast[uint32, int64](t), nil
+	case Uint64:
+		return cast[uint64, int64](t), nil
+	case Bool:
+		return convert(Data[bool](t), func(b bool) int64 {
+			if b {
+				return 1
+			}
+			return 0
+		}), nil
+	}
+	return nil, fmt.Errorf("a tensor of %s has no integer form", t.Type)
+}
+
+func convert[A Elem, B Elem](a []A, f func(A) B) []B {
+	b := make([]B, len(a))
+	for i, x := range a {
+		b[i] = f(x)
+	}
+	return b
+}
+
+func cast[A, B float32 | float64 | int8 | uint8 | int16 | uint16 | int32 | uint32 | int64 | uint64](t *Tensor) []B {
+	return convert(Data[A](t), func(a A) B { return B(a) })
+}
