@@ -1,0 +1,53 @@
+package quantize
+
+import "math"
+
+// DynamicParams are the parameters of ONNX DynamicQuantizeLinear (opset 11) as
+// ONNX Runtime computes them:
+//
+//	s = f32(f32(max(x,0) − min(x,0))/255)
+//	z = rint(clip(f32(0 − f32(min/s)), 0, 255))
+//
+// and s = 1, z = 0 when all values are 0 (or there are none). NaN is skipped.
+// This is what the operator does, not what it should: s may be 0 or infinite
+// for extreme tensors; where that makes z NaN, z is 0.
+func DynamicParams(x []float32) Params {
+	var lo, hi float32
+	for _, v := range x {
+		if v < lo {
+			lo = v
+		}
+		if v > hi {
+			hi = v
+		}
+	}
+	s := float32(float32(hi-lo) / 255)
+	if lo == hi {
+		return Params{Scale: 1}
+	}
+	z := float32(0 - float32(lo/s))
+	if !(z > 0) {
+		z = 0
+	}
+	return Params{Scale: s, ZeroPoint: int32(math.RoundToEven(float64(min(z, 255))))}
+}
+
+// RowFloor is what the largest magnitude of a row is raised to before it
+// becomes a scale; an all-zero row then has codes 0 instead of 0/0.
+const RowFloor = 127 * MinScale
+
+// RowScale is the scale of one token (a row of the last axis) in token-wise
+// quantization (ZeroQuant, 2206.01861 §3.1): f32(max(max|x|, RowFloor)/127).
+// NaN is skipped, as ReduceMax skips it.
+func RowScale(row []float32) float32 {
+	m := RowFloor
+	for _, v := range row {
+		if v < 0 {
+			v = -v
+		}
+		if v > m {
+			m = v
+		}
+	}
+	return float32(m / 127)
+}

@@ -1,0 +1,86 @@
+package quantize
+
+import (
+	"fmt"
+	"math"
+	"slices"
+)
+
+// PerTensor is the axis of weights that have one scale for all of them.
+const PerTensor = -1
+
+// Weights are the codes of a constant tensor and their scales; zero points are
+// 0. The value of an element is f32(f32(code)·scale of its channel).
+type Weights struct {
+	Grid   Grid
+	Dims   []int64
+	Axis   int       // whose channels have a scale each, or PerTensor
+	Codes  []int8    // row-major, as many as the product of Dims
+	Scales []float32 // Dims[Axis] of them, or one
+}
+
+// QuantizeWeights rounds the row-major tensor w to the symmetric grid g, with
+// the scale of a channel s = f32(max|w|/g.Max), at least MinScale: a dead
+// channel has codes 0 and the finest scale, which QuantizeBias raises to what
+// its bias needs. Usual axes: 0 of a Conv's [O, I/group, kH, kW] and of an
+// embedding table [V, D] (a scale per row), 1 of a MatMul's [K, N].
+//
+// Weights that are not finite are an error that names the first one's index.
+func QuantizeWeights(w []float32, dims []int64, axis int, g Grid) (*Weights, error) {
+	if !g.Symmetric || g.Max > math.MaxInt8 {
+		return nil, fmt.Errorf("weights cannot be quantized to %s %d…%d: a symmetric grid of at most 8 bits is needed", g.Name, g.Min, g.Max)
+	}
+	if axis != PerTensor && (axis < 0 || axis >= len(dims)) {
+		return nil, fmt.Errorf("channel axis %d is outside the shape %v of the weights", axis, dims)
+	}
+	if n, ok := volume(dims); !ok || n != len(w) {
+		return nil, fmt.Errorf("shape %v does not describe %d weights (or is empty)", dims, len(w))
+	}
+	q := &Weights{Grid: g, Dims: slices.Clone(dims), Axis: axis, Codes: make([]int8, len(w))}
+	l := layoutOf(dims, axis)
+	q.Scales = make([]float32, l.channels)
+	for c, m := range l.absMax(w) {
+		if m > math.MaxFloat32 || m != m {
+			i := slices.IndexFunc(w, func(v float32) bool { return v-v != 0 })
+			return nil, fmt.Errorf("weight %v of shape %v is %v: only finite weights can be quantized", index(i, dims), dims, w[i])
+		}
+		q.Scales[c] = atLeastMinScale(float64(m) / float64(g.Max))
+	}
+	l.each(func(c, from, to int) { q.round(w, c, from, to) })
+	return q, nil
+}
+
+func (q *Weights) round(w []float32, c, from, to int) {
+	Quantize(q.Codes[from:to], w[from:to], Params{Scale: q.Scales[c]}, q.Grid)
+}
+
+// setScale gives a channel another scale and rounds its codes anew from w.
+func (q *Weights) setScale(w []float32, channel int, scale float32) {
+	q.Scales[channel] = scale
+	layoutOf(q.Dims, q.Axis).of(channel, func(from, to int) { q.round(w, channel, from, to) })
+}
+
+// Dequantize returns the values of the codes.
+func (q *Weights) Dequantize() []float32 {
+	w := make([]float32, len(q.Codes))
+	layoutOf(q.Dims, q.Axis).each(func(c, from, to int) {
+		Dequantize(w[from:to], q.Codes[from:to], Params{Scale: q.Scales[c]})
+	})
+	return w
+}
+
+// ScaleDims is the shape in which Scales broadcast over Dims: [O,1,1,1] for
+// axis 0 of a Conv, [V,1] for the rows of a table, all ones per tensor.
+func (q *Weights) ScaleDims() []int64 {
+	d := slices.Repeat([]int64{1}, len(q.Dims))
+	if q.Axis != PerTensor {
+		d[q.Axis] = q.Dims[q.Axis]
+	}
+	return d
+}
+
+func (q *Weights) clone() *Weights {
+	r := *q
+	r.Codes, r.Scales = slices.Clone(q.Codes), slices.Clone(q.Scales)
+	return &r
+}
