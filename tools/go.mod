@@ -1,0 +1,11 @@
+// The generators of committed code. A module of its own, so that users of zqonnx never download what they need.
+module github.com/zqonnx/zqonnx/tools
+
+go 1.26.0
+
+require (
+	github.com/bufbuild/protocompile v0.14.1
+	google.golang.org/protobuf v1.36.12
+)
+
+require golang.org/x/sync v0.8.0 // indirect
