@@ -1,0 +1,17 @@
+// Package gemm multiplies matrices: float32 by float32, and 8-bit integers by 8-bit integers into int32.
+//
+// # Definition to the bit
+//
+// Float: every output has one accumulator. It starts at 0 (at the value of C when accumulating) and takes
+// acc = FMA(A[m,k], B[k,n], acc), rounded once, for k = 0, 1, ..., K-1 in this order; then the bias is added by one
+// float32 addition. Nothing else is rounded, so tile sizes, instruction sets, and how the work is split cannot be seen in
+// the result. A NaN is a NaN; its sign and payload are not defined.
+//
+// Integer: int32 sums, exact modulo 2^32; nothing saturates.
+//
+// # Use
+//
+// B is packed once into panels for the current rung of package cpu ([PackF32], [PackS8], [PackU8]). A product ([F32],
+// [Int8]) is a plain value that names its operands; Run computes one region of C. [Split] cuts C into regions for a pool of
+// workers, each of which owns a [Scratch]. Run allocates nothing once the scratch has grown.
+package gemm

@@ -1,0 +1,572 @@
+package gemm
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"os"
+	"sync"
+	"testing"
+
+	"github.com/zqonnx/zqonnx/kernels/cpu"
+	"pgregory.net/rapid"
+)
+
+func TestMain(m *testing.M) {
+	for _, r := range cpu.All() {
+		if !r.Available() {
+			fmt.Printf("rung %v cannot run on this machine: its kernels are not tested\n", r)
+		}
+	}
+	os.Exit(m.Run())
+}
+
+// eachRung runs f as a subtest on every rung of the ladder that this machine has.
+func eachRung(t *testing.T, f func(t *testing.T)) {
+	for _, r := range cpu.All() {
+		t.Run(r.String(), func(t *testing.T) {
+			if !r.Available() {
+				t.Skipf("rung %v cannot run on this machine", r)
+			}
+			defer cpu.Set(r)()
+			f(t)
+		})
+	}
+}
+
+// shape of a product and of the memory around its operands.
+type shape struct {
+	m, n, k             int
+	padA, padB, padC    int // elements between rows
+	transposed          bool
+	accumulate, hasBias bool
+	noC                 bool // results go to the epilogue only
+	parts               int  // regions computed concurrently
+}
+
+func (s shape) String() string {
+	return fmt.Sprintf("m%d_n%d_k%d_pad%d.%d.%d_t%v_acc%v_bias%v_noC%v_p%d", s.m, s.n, s.k, s.padA, s.padB, s.padC,
+		s.transposed, s.accumulate, s.hasBias, s.noC, s.parts)
+}
+
+func (s shape) lda() int { return s.k + s.padA }
+func (s shape) ldc() int { return s.n + s.padC }
+func (s shape) ldb() int {
+	if s.transposed {
+		return s.k + s.padB
+	}
+	return s.n + s.padB
+}
+
+func (s shape) lenB() int {
+	if s.transposed {
+		return matrixLen(s.n, s.k, s.ldb())
+	}
+	return matrixLen(s.k, s.n, s.ldb())
+}
+
+// matrixLen is the least length that holds the matrix: reading behind the last row is then an error.
+func matrixLen(rows, columns, ld int) int {
+	if rows == 0 || columns == 0 {
+		return 0
+	}
+	return (rows-1)*ld + columns
+}
+
+// indexB returns where element (k, n) of B lies.
+func (s shape) indexB(k, n int) int {
+	if s.transposed {
+		return n*s.ldb() + k
+	}
+	return k*s.ldb() + n
+}
+
+// shapes has every edge around every tile, and the odd ones.
+func shapes() []shape {
+	var list []shape
+	variants := []shape{
+		{parts: 1},
+		{parts: 3, padA: 3, padB: 1, padC: 5, hasBias: true, transposed: true},
+		{parts: 1, padC: 1, accumulate: true, hasBias: true},
+		{parts: 2, padA: 1, hasBias: true, noC: true},
+	}
+	i := 0
+	add := func(m, n, k int) {
+		v := variants[i%len(variants)]
+		i++
+		v.m, v.n, v.k = m, n, k
+		list = append(list, v)
+	}
+	for m := 1; m <= 17; m++ {
+		for _, n := range []int{1, 15, 16, 17, 31, 48, 49, 100} {
+			add(m, n, 5+m%4)
+		}
+	}
+	for n := 1; n <= 100; n++ {
+		add(3, n, 7)
+	}
+	for k := 0; k <= 40; k++ {
+		add(9, 33, k)
+		add(1, 65, k)
+	}
+	for _, v := range variants {
+		for _, d := range [][3]int{{0, 5, 3}, {5, 0, 3}, {0, 0, 0}, {4, 3, 0}, {13, 97, 1024}, {2, 17, 2051}, {70, 20, 33}, {1, 1, 1}} {
+			v.m, v.n, v.k = d[0], d[1], d[2]
+			list = append(list, v)
+		}
+	}
+	return list
+}
+
+// guarded returns n elements drawn by fill inside a larger slice of guard values, and a check that the guards still stand.
+func guarded[T comparable](n int, guard T, fill func() T) ([]T, func(t rapid.TB, name string)) {
+	const width = 80
+	all := make([]T, n+2*width)
+	for i := range all {
+		all[i] = guard
+	}
+	s := all[width : width+n : width+n]
+	for i := range s {
+		s[i] = fill()
+	}
+	return s, func(t rapid.TB, name string) {
+		t.Helper()
+		for i, v := range all {
+			if (i < width || i >= width+n) && v != guard {
+				t.Errorf("%s: element %d of %d was overwritten", name, i-width, n)
+			}
+		}
+	}
+}
+
+// gather is an epilogue that copies tiles to where C would be and checks that they cover it once.
+type gather[T any] struct {
+	mu  sync.Mutex
+	c   []T
+	ldc int
+	got map[[2]int]bool
+}
+
+func (g *gather[T]) Tile(m0, n0, rows, columns int, c []T, ldc int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for i := range rows {
+		for j := range columns {
+			at := [2]int{m0 + i, n0 + j}
+			if g.got[at] {
+				panic(fmt.Sprintf("element %v came twice", at))
+			}
+			g.got[at] = true
+			g.c[at[0]*g.ldc+at[1]] = c[i*ldc+j]
+		}
+	}
+}
+
+// runRegions runs all regions of g concurrently.
+func runRegions(g Grid, run func(Region, *Scratch)) {
+	var wait sync.WaitGroup
+	for i := range g.Len() {
+		wait.Go(func() { run(g.Region(i), new(Scratch)) })
+	}
+	wait.Wait()
+}
+
+func checkF32(t rapid.TB, s shape, draw func() float32) {
+	t.Helper()
+	const guard = 12345
+	a, checkA := guarded(matrixLen(s.m, s.k, s.lda()), guard, draw)
+	b, checkB := guarded(s.lenB(), guard, draw)
+	c, checkC := guarded(matrixLen(s.m, s.n, s.ldc()), guard, draw)
+	bias, checkBias := guarded(s.n, guard, draw)
+	if !s.hasBias {
+		bias = nil
+	}
+	want := append([]float32(nil), c...)
+	for i := range s.m {
+		for j := range s.n {
+			acc := float32(0)
+			if s.accumulate {
+				acc = want[i*s.ldc()+j]
+			}
+			for k := range s.k {
+				acc = FMA(a[i*s.lda()+k], b[s.indexB(k, j)], acc)
+			}
+			if bias != nil {
+				acc += bias[j]
+			}
+			want[i*s.ldc()+j] = acc
+		}
+	}
+
+	product := F32{
+		M: s.m, A: a, LDA: s.lda(), B: PackF32(b, s.k, s.n, s.ldb(), s.transposed), C: c, LDC: s.ldc(),
+		Accumulate: s.accumulate, Bias: bias,
+	}
+	if s.noC {
+		product.C, product.Epilogue = nil, &gather[float32]{c: c, ldc: s.ldc(), got: map[[2]int]bool{}}
+	}
+	runRegions(product.B.Split(s.m, s.parts), product.Run)
+	for i, v := range c {
+		if !sameF32(v, want[i]) {
+			t.Fatalf("%v: C[%d, %d] = %x, want %x", s, i/s.ldc(), i%s.ldc(), v, want[i])
+		}
+	}
+	checkA(t, "A")
+	checkB(t, "B")
+	checkC(t, "C")
+	checkBias(t, "bias")
+}
+
+func TestF32(t *testing.T) {
+	eachRung(t, func(t *testing.T) {
+		rng := rand.New(rand.NewPCG(1, 2))
+		for _, s := range shapes() {
+			checkF32(t, s, func() float32 { return float32(rng.NormFloat64()) })
+		}
+	})
+}
+
+// Rows 4 KiB apart are moved before they are multiplied.
+func TestF32AliasingRows(t *testing.T) {
+	eachRung(t, func(t *testing.T) {
+		rng := rand.New(rand.NewPCG(1, 2))
+		for _, k := range []int{0, 7, 1024} {
+			checkF32(t, shape{m: 10, n: 9, k: k, padA: 1024 - k, parts: 1}, rng.Float32)
+		}
+	})
+}
+
+func TestF32Special(t *testing.T) {
+	inf := float32(math.Inf(1))
+	special := []float32{
+		0, float32(math.Copysign(0, -1)), 1, -1, inf, -inf, float32(math.NaN()), math.MaxFloat32, -math.MaxFloat32,
+		0x1p-149, -0x1p-149, 0x1p-126, 0x1.fffffep-127, 1 + 0x1p-23, 0x1p-24, 0x1p-75, 0x1p-12 + 0x1p-35,
+	}
+	eachRung(t, func(t *testing.T) {
+		rng := rand.New(rand.NewPCG(3, 4))
+		for k := range 12 {
+			for _, finite := range []bool{false, true} {
+				s := shape{m: 19, n: 51, k: k, hasBias: k%2 == 0, accumulate: k%3 == 0, parts: 2}
+				checkF32(t, s, func() float32 {
+					for {
+						v := special[rng.IntN(len(special))]
+						if !finite || v-v == 0 {
+							return v
+						}
+					}
+				})
+			}
+		}
+	})
+}
+
+// A midpoint that two roundings get wrong must come out of every kernel and every column right.
+func TestF32RoundsOnce(t *testing.T) {
+	eachRung(t, func(t *testing.T) {
+		const m, n, k = 13, 97, 2
+		a, b, c := make([]float32, m*k), make([]float32, k*n), make([]float32, m*n)
+		for i := range m {
+			a[i*k], a[i*k+1] = 1, 0x1p-12+0x1p-35
+		}
+		for j := range n {
+			b[j], b[n+j] = 1, 0x1p-12
+		}
+		p := F32{M: m, A: a, LDA: k, B: PackF32(b, k, n, n, false), C: c, LDC: n}
+		p.Run(Region{0, m, 0, n}, new(Scratch))
+		for i, v := range c {
+			if v != 1+0x1p-23 {
+				t.Fatalf("C[%d] = %x, want %x", i, v, 1+0x1p-23)
+			}
+		}
+	})
+}
+
+func drawShape(t *rapid.T) shape {
+	dim, pad := rapid.IntRange(0, 60), rapid.IntRange(0, 5)
+	s := shape{
+		m: dim.Draw(t, "m"), n: rapid.IntRange(0, 150).Draw(t, "n"), k: dim.Draw(t, "k"),
+		padA: pad.Draw(t, "padA"), padB: pad.Draw(t, "padB"), padC: pad.Draw(t, "padC"),
+		transposed: rapid.Bool().Draw(t, "transposed"), accumulate: rapid.Bool().Draw(t, "accumulate"),
+		hasBias: rapid.Bool().Draw(t, "bias"), parts: rapid.IntRange(1, 5).Draw(t, "parts"),
+	}
+	s.noC = !s.accumulate && rapid.Bool().Draw(t, "noC")
+	return s
+}
+
+func TestF32Property(t *testing.T) {
+	eachRung(t, func(t *testing.T) {
+		rapid.Check(t, func(t *rapid.T) {
+			rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0))
+			scale := rapid.SampledFrom([]float64{1, 1e-20, 1e-38, 1e19}).Draw(t, "scale")
+			checkF32(t, drawShape(t), func() float32 { return float32(scale * rng.NormFloat64()) })
+		})
+	})
+}
+
+// codes describes the integer operands of a product.
+type codes struct {
+	signedA, signedB bool
+	zerosA, zerosB   int // how many zero points: 0, 1 or one for each row or column
+}
+
+func checkInt8(t rapid.TB, s shape, q codes, draw func() uint8, zero func() int32) {
+	t.Helper()
+	const guard = 77
+	a, checkA := guarded(matrixLen(s.m, s.k, s.lda()), guard, draw)
+	b, checkB := guarded(s.lenB(), guard, draw)
+	c, checkC := guarded(matrixLen(s.m, s.n, s.ldc()), guard, zero)
+	bias, checkBias := guarded(s.n, guard, zero)
+	if !s.hasBias {
+		bias = nil
+	}
+	zerosA, _ := guarded(min(q.zerosA, max(s.m, 1)), guard, zero)
+	zerosB, _ := guarded(min(q.zerosB, max(s.n, 1)), guard, zero)
+	value := func(code uint8, signed bool) int32 {
+		if signed {
+			return int32(int8(code))
+		}
+		return int32(code)
+	}
+	zeroOf := func(zeros []int32, i int) int32 {
+		switch len(zeros) {
+		case 0:
+			return 0
+		case 1:
+			return zeros[0]
+		}
+		return zeros[i]
+	}
+	want := append([]int32(nil), c...)
+	for i := range s.m {
+		for j := range s.n {
+			acc := int32(0)
+			if s.accumulate {
+				acc = want[i*s.ldc()+j]
+			}
+			for k := range s.k {
+				acc += (value(a[i*s.lda()+k], q.signedA) - zeroOf(zerosA, i)) * (value(b[s.indexB(k, j)], q.signedB) - zeroOf(zerosB, j))
+			}
+			if bias != nil {
+				acc += bias[j]
+			}
+			want[i*s.ldc()+j] = acc
+		}
+	}
+
+	var panels *PanelsInt8
+	if q.signedB {
+		signed := make([]int8, len(b))
+		for i, v := range b {
+			signed[i] = int8(v)
+		}
+		panels = PackS8(signed, s.k, s.n, s.ldb(), s.transposed, zerosB)
+	} else {
+		panels = PackU8(b, s.k, s.n, s.ldb(), s.transposed, zerosB)
+	}
+	product := Int8{
+		M: s.m, A: a, LDA: s.lda(), Signed: q.signedA, ZeroA: zerosA, B: panels, C: c, LDC: s.ldc(),
+		Accumulate: s.accumulate, Bias: bias,
+	}
+	if s.noC {
+		product.C, product.Epilogue = nil, &gather[int32]{c: c, ldc: s.ldc(), got: map[[2]int]bool{}}
+	}
+	runRegions(panels.Split(s.m, s.parts), product.Run)
+	for i, v := range c {
+		if v != want[i] {
+			t.Fatalf("%v %+v: C[%d, %d] = %d, want %d", s, q, i/s.ldc(), i%s.ldc(), v, want[i])
+		}
+	}
+	checkA(t, "A")
+	checkB(t, "B")
+	checkC(t, "C")
+	checkBias(t, "bias")
+}
+
+const perLine = math.MaxInt // zero points for each row or column
+
+func TestInt8(t *testing.T) {
+	variants := []codes{
+		{signedB: true},
+		{signedA: true, signedB: true},
+		{signedB: true, zerosA: 1},
+		{signedA: true, signedB: true, zerosA: perLine},
+		{zerosA: 1, zerosB: 1},
+		{signedA: true, zerosA: 1, zerosB: perLine},
+		{signedB: true, zerosA: perLine, zerosB: perLine},
+	}
+	eachRung(t, func(t *testing.T) {
+		rng := rand.New(rand.NewPCG(5, 6))
+		for i, s := range shapes() {
+			checkInt8(t, s, variants[i%len(variants)], func() uint8 { return uint8(rng.Uint32()) }, func() int32 { return rng.Int32N(511) - 255 })
+		}
+	})
+}
+
+// The largest sums: a saturating instruction shows here.
+func TestInt8Extremes(t *testing.T) {
+	none := func() int32 { return 0 }
+	eachRung(t, func(t *testing.T) {
+		for _, k := range []int{1, 2, 3, 4, 64, 1023} {
+			s := shape{m: 9, n: 51, k: k, parts: 1}
+			for _, pair := range [][2]uint8{{255, 128}, {255, 127}, {255, 255}, {128, 128}, {127, 128}, {0, 128}, {128, 0}} {
+				for _, signedA := range []bool{false, true} {
+					// draw alternates only between operands: A is all pair[0], B all pair[1].
+					left := matrixLen(s.m, s.k, s.lda())
+					draw := func() uint8 {
+						left--
+						if left >= 0 {
+							return pair[0]
+						}
+						return pair[1]
+					}
+					checkInt8(t, s, codes{signedA: signedA, signedB: true}, draw, none)
+				}
+			}
+		}
+	})
+}
+
+func TestInt8Property(t *testing.T) {
+	eachRung(t, func(t *testing.T) {
+		rapid.Check(t, func(t *rapid.T) {
+			rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0))
+			count := rapid.SampledFrom([]int{0, 1, perLine})
+			q := codes{
+				signedA: rapid.Bool().Draw(t, "signedA"), signedB: rapid.Bool().Draw(t, "signedB"),
+				zerosA: count.Draw(t, "zerosA"), zerosB: count.Draw(t, "zerosB"),
+			}
+			edge := rapid.Bool().Draw(t, "edge")
+			draw := func() uint8 {
+				if edge {
+					return []uint8{0, 127, 128, 255}[rng.IntN(4)]
+				}
+				return uint8(rng.Uint32())
+			}
+			checkInt8(t, drawShape(t), q, draw, func() int32 { return int32(rng.Uint32()) >> rng.IntN(32) })
+		})
+	})
+}
+
+// A steady product must not allocate, neither packing nor running.
+func TestNoAllocation(t *testing.T) {
+	eachRung(t, func(t *testing.T) {
+		const m, n, k = 11, 77, 35
+		s := new(Scratch)
+		fa, fb, fc := make([]float32, m*k), make([]float32, n*k), make([]float32, m*n)
+		ia, ib, ic := make([]uint8, m*k), make([]int8, n*k), make([]int32, m*n)
+		zerosA, zerosB := make([]int32, m), []int32{3}
+		fp, ip := PackF32(fb, k, n, n, false), PackS8(ib, k, n, n, false, zerosB)
+		f := F32{M: m, A: fa, LDA: k, B: fp, C: fc, LDC: n, Bias: fb[:n]}
+		i := Int8{M: m, A: ia, LDA: k, Signed: true, ZeroA: zerosA, B: ip, C: ic, LDC: n}
+		all := Region{0, m, 0, n}
+		run := func() {
+			fp.Repack(fb, k, n, n, false)
+			ip.RepackS8(ib, k, n, n, false, zerosB)
+			f.Run(all, s)
+			i.Run(all, s)
+		}
+		run()
+		if n := testing.AllocsPerRun(20, run); n != 0 {
+			t.Errorf("%v allocations a run", n)
+		}
+	})
+}
+
+func TestFoldZeroA(t *testing.T) {
+	rng := rand.New(rand.NewPCG(7, 8))
+	const m, n, k, zero = 5, 19, 23, 131
+	a, b, bias := make([]uint8, m*k), make([]uint8, k*n), make([]int32, n)
+	for i := range a {
+		a[i] = uint8(rng.Uint32())
+	}
+	for i := range b {
+		b[i] = uint8(rng.Uint32())
+	}
+	for i := range bias {
+		bias[i] = rng.Int32N(1000)
+	}
+	panels := PackU8(b, k, n, n, false, []int32{117})
+	direct, folded := make([]int32, m*n), make([]int32, m*n)
+	p := Int8{M: m, A: a, LDA: k, ZeroA: []int32{zero}, B: panels, C: direct, LDC: n, Bias: bias}
+	p.Run(Region{0, m, 0, n}, new(Scratch))
+	p.ZeroA, p.Bias, p.C = nil, panels.FoldZeroA(bias, zero), folded
+	p.Run(Region{0, m, 0, n}, new(Scratch))
+	for i, v := range folded {
+		if v != direct[i] {
+			t.Fatalf("C[%d] = %d, want %d", i, v, direct[i])
+		}
+	}
+}
+
+// Regions cover C once, start on tiles, and share the work evenly.
+func TestSplit(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		m, n := rapid.IntRange(0, 70).Draw(t, "m"), rapid.IntRange(0, 200).Draw(t, "n")
+		tileRows, tileColumns := rapid.IntRange(1, 9).Draw(t, "tileRows"), rapid.IntRange(1, 50).Draw(t, "tileColumns")
+		parts := rapid.IntRange(0, 9).Draw(t, "parts")
+		g := Split(m, n, tileRows, tileColumns, parts)
+		if m > 0 && n > 0 && (g.Len() < 1 || g.Len() > max(parts, 1)) {
+			t.Fatalf("%d regions for %d parts", g.Len(), parts)
+		}
+		seen := make([]int, m*n)
+		for i := range g.Len() {
+			r := g.Region(i)
+			if r.M0%tileRows != 0 || r.N0%tileColumns != 0 || r.M0 >= r.M1 || r.N0 >= r.N1 {
+				t.Fatalf("region %d is %+v", i, r)
+			}
+			for y := r.M0; y < r.M1; y++ {
+				for x := r.N0; x < r.N1; x++ {
+					seen[y*n+x]++
+				}
+			}
+		}
+		for i, times := range seen {
+			if times != 1 {
+				t.Fatalf("C[%d, %d] is in %d regions", i/n, i%n, times)
+			}
+		}
+	})
+	if g := Split(1, 4800, 8, 48, 2); g.Len() != 2 || g.Region(0).N1 != 2400 {
+		t.Errorf("one row must be split by columns: %+v", g)
+	}
+	if g := Split(4800, 48, 8, 48, 2); g.Len() != 2 || g.Region(0).M1 != 2400 {
+		t.Errorf("one panel must be split by rows: %+v", g)
+	}
+}
+
+// What does not fit is refused before a kernel could touch foreign memory.
+func TestRefusesBadOperands(t *testing.T) {
+	b := PackF32(make([]float32, 6), 2, 3, 3, false)
+	i := PackS8(make([]int8, 6), 2, 3, 3, false, nil)
+	ok := F32{M: 4, A: make([]float32, 8), LDA: 2, B: b, C: make([]float32, 12), LDC: 3}
+	all := Region{0, 4, 0, 3}
+	cases := map[string]func(){
+		"short A":       func() { p := ok; p.A = p.A[:7]; p.Run(all, new(Scratch)) },
+		"short C":       func() { p := ok; p.C = p.C[:11]; p.Run(all, new(Scratch)) },
+		"narrow C":      func() { p := ok; p.LDC = 2; p.Run(all, new(Scratch)) },
+		"no C":          func() { p := ok; p.C = nil; p.Run(all, new(Scratch)) },
+		"short bias":    func() { p := ok; p.Bias = make([]float32, 2); p.Run(all, new(Scratch)) },
+		"region":        func() { p := ok; p.Run(Region{0, 5, 0, 3}, new(Scratch)) },
+		"region start":  func() { p := ok; p.Run(Region{0, 4, 1, 3}, new(Scratch)) },
+		"short B":       func() { PackF32(make([]float32, 5), 2, 3, 3, false) },
+		"zero points B": func() { PackS8(make([]int8, 6), 2, 3, 3, false, make([]int32, 2)) },
+		"zero points A": func() {
+			(&Int8{M: 4, A: make([]uint8, 8), LDA: 2, B: i, C: make([]int32, 12), LDC: 3, ZeroA: make([]int32, 3)}).Run(all, new(Scratch))
+		},
+		"short int8 A": func() {
+			(&Int8{M: 4, A: make([]uint8, 7), LDA: 2, B: i, C: make([]int32, 12), LDC: 3}).Run(all, new(Scratch))
+		},
+		"overflowing ld": func() { p := ok; p.LDA = math.MaxInt / 2; p.Run(all, new(Scratch)) },
+	}
+	ok.Run(all, new(Scratch))
+	for name, f := range cases {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%s: accepted", name)
+				}
+			}()
+			f()
+		}()
+	}
+}

@@ -1,0 +1,125 @@
+package gemm
+
+import (
+	"encoding/binary"
+	"fmt"
+)
+
+// Scratch is the working memory of one worker. The zero value is ready; it grows to what the largest product needs and is
+// reused from then on. It serves one Run at a time.
+type Scratch struct {
+	aF32      []float32
+	aInt8     []uint8
+	cF32      []float32
+	cInt32    []int32
+	offset    []int32
+	edgeF32   edge[float32]
+	edgeInt32 edge[int32]
+}
+
+// prepareF32 returns rows m to m+rows of A as the microkernels want them.
+func (s *Scratch) prepareF32(a []float32, lda, m, rows, k int) (*float32, int) {
+	if k == 0 {
+		return nil, 0
+	}
+	a = a[m*lda:]
+	// Rows a multiple of 4 KiB apart share one set of the first-level cache, which cannot hold a tile's worth of them.
+	const wayElements = 4096 / 4
+	if rows == 1 || lda%wayElements != 0 {
+		return &a[0], lda
+	}
+	stride := k + 16
+	s.aF32 = grow(s.aF32, rows*stride)
+	for i := range rows {
+		copy(s.aF32[i*stride:], a[i*lda:][:k])
+	}
+	return &s.aF32[0], stride
+}
+
+// prepareInt8 returns rows m to m+rows of A as kn wants them: shifted codes, whole groups, widened if the kernel says so.
+func (s *Scratch) prepareInt8(kn *kernelInt8, a []uint8, lda, m, rows, k int, shift int32) (*uint8, int) {
+	if k == 0 {
+		return nil, 0
+	}
+	a = a[m*lda:]
+	widened := kn.groupA != kn.group
+	if shift == 0 && k%kn.group == 0 && !widened {
+		return &a[0], lda
+	}
+	stride := kn.groups(k) * kn.groupA
+	s.aInt8 = grow(s.aInt8, rows*stride)
+	for i := range rows {
+		row, codes := s.aInt8[i*stride:][:stride], a[i*lda:][:k]
+		if widened {
+			widenBytes(row, codes, uint8(shift))
+		} else {
+			flipBytes(row, codes, uint8(shift))
+		}
+	}
+	return &s.aInt8[0], stride
+}
+
+// flipBytes computes dst[i] = src[i] ^ flip and clears the rest of dst.
+func flipBytes(dst, src []uint8, flip uint8) {
+	wide := uint64(flip) * 0x0101010101010101
+	i := 0
+	for ; i+8 <= len(src); i += 8 {
+		binary.LittleEndian.PutUint64(dst[i:], binary.LittleEndian.Uint64(src[i:])^wide)
+	}
+	for ; i < len(src); i++ {
+		dst[i] = src[i] ^ flip
+	}
+	clear(dst[len(src):])
+}
+
+// sumBytes returns Σ (a[i] ^ flip).
+func sumBytes(a []uint8, flip uint8) int32 {
+	const pairs = 0x00ff00ff00ff00ff
+	wide := uint64(flip) * 0x0101010101010101
+	var sum uint64
+	for len(a) >= 8 {
+		// Four 16-bit lanes take 128 words of two bytes each without overflow: 128·2·255 < 2^16.
+		var lanes uint64
+		for n := 0; n < 128 && len(a) >= 8; n++ {
+			v := binary.LittleEndian.Uint64(a) ^ wide
+			lanes += v&pairs + v>>8&pairs
+			a = a[8:]
+		}
+		sum += lanes&0xffff + lanes>>16&0xffff + lanes>>32&0xffff + lanes>>48
+	}
+	for _, v := range a {
+		sum += uint64(v ^ flip)
+	}
+	return int32(sum)
+}
+
+// rowBlock returns how many rows to compute together: a multiple of tileRows that fills a part of the second-level cache.
+func rowBlock(rowBytes, tileRows int) int {
+	const budget = 256 << 10
+	rows := budget / max(rowBytes, 1)
+	return max(rows/tileRows, 1) * tileRows
+}
+
+// checkMatrix panics unless a slice of the given length holds [rows, columns] with rows ld apart: the microkernels do not
+// check.
+func checkMatrix(name string, length, rows, columns, ld int) {
+	if rows < 0 || columns < 0 {
+		panic(fmt.Sprintf("gemm: %s is [%d, %d]", name, rows, columns))
+	}
+	if rows == 0 || columns == 0 {
+		return
+	}
+	if rows > 1 && ld < columns {
+		panic(fmt.Sprintf("gemm: %s [%d, %d] has rows only %d apart", name, rows, columns, ld))
+	}
+	if columns > length || (rows-1) > (length-columns)/max(ld, 1) {
+		panic(fmt.Sprintf("gemm: %s [%d, %d] with rows %d apart does not fit in %d elements", name, rows, columns, ld, length))
+	}
+}
+
+// checkRegion panics unless r lies in C [m, n] and starts on a panel.
+func checkRegion(r Region, m, n, tileColumns int) {
+	if r.M0 < 0 || r.M1 > m || r.N0 < 0 || r.N1 > n || r.N0%tileColumns != 0 {
+		panic(fmt.Sprintf("gemm: region %+v of C [%d, %d] with panels of %d columns", r, m, n, tileColumns))
+	}
+}
