@@ -1,0 +1,434 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+	"slices"
+
+	"github.com/zqonnx/zqonnx/onnx"
+)
+
+// An Edge is a place where a node takes a value.
+type Edge struct {
+	Node  string // key of the node in the compiled model
+	Input int
+}
+
+// RunOptions of Program.Run; nil means none.
+type RunOptions struct {
+	// Tap is called for the named tensors as soon as they are there. The tensor is valid only during the call.
+	Tap map[string]func(*onnx.Tensor)
+	// Known gives tensors instead of computing them. Nodes that only they need are not run.
+	Known map[string]*onnx.Tensor
+	// Override replaces what one node sees at one input: the function gets the tensor and returns another.
+	Override map[Edge]func(*onnx.Tensor) *onnx.Tensor
+	// Outputs are the tensors to return, any tensors of the main graph; nil: the graph's outputs. Tapped tensors are computed too.
+	Outputs []string
+	// Threads limits the workers of this run; 0: those of the program.
+	Threads int
+}
+
+// Run computes the outputs for the feeds, one tensor for each input name. The outputs are new tensors.
+func (p *Program) Run(ctx context.Context, feeds map[string]*onnx.Tensor, o *RunOptions) (map[string]*onnx.Tensor, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if o == nil {
+		o = &RunOptions{}
+	}
+	f := p.frame
+	if err := f.begin(ctx, feeds, o); err != nil {
+		return nil, err
+	}
+	wanted := o.Outputs
+	if wanted == nil {
+		wanted = p.Outputs()
+	}
+	need, err := f.need(wanted)
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[string]*onnx.Tensor, len(wanted))
+	f.keep = map[int]string{}
+	f.out = out
+	for _, name := range wanted {
+		s := p.named[name]
+		if v := f.values[s].t; v != nil {
+			out[name] = v.Clone()
+		} else if !p.slots[s].fresh {
+			f.keep[s] = name // its buffer is used again: copied as soon as it is there
+		}
+	}
+	if err := f.exec(p.main, need); err != nil {
+		return nil, err
+	}
+	for _, name := range wanted {
+		if out[name] != nil {
+			continue
+		}
+		v := f.values[p.named[name]]
+		if v.t == nil {
+			return nil, fmt.Errorf("output %q is no tensor: %w", name, ErrUnsupported)
+		}
+		out[name] = v.t.Reshaped(slices.Clone(v.t.Dims)...) // an own header over the run's fresh memory
+	}
+	return out, nil
+}
+
+// value is what a slot holds in a run: a tensor, a sequence of tensors, or an optional without value.
+type value struct {
+	t     *onnx.Tensor
+	seq   []*onnx.Tensor
+	isSeq bool
+}
+
+// frame is the memory of a run, kept for the next.
+type frame struct {
+	p       *Program
+	ctx     context.Context
+	opts    *RunOptions
+	values  []value
+	headers []*onnx.Tensor // by slot, kept so that runs allocate none
+	buffers [][]byte
+	scratch []uint64
+	dims    []int64
+	job     job
+	taps    map[int]func(*onnx.Tensor)
+	keep    map[int]string // slots to copy to out as soon as they are there
+	out     map[string]*onnx.Tensor
+}
+
+func newFrame(p *Program) *frame {
+	f := &frame{
+		p: p, ctx: context.Background(), opts: &RunOptions{}, values: make([]value, len(p.slots)),
+		headers: make([]*onnx.Tensor, len(p.slots)), buffers: make([][]byte, p.buffers),
+	}
+	f.job.threads = p.opts.Threads
+	for i, c := range p.consts {
+		f.values[i].t = c
+	}
+	return f
+}
+
+// begin puts constants, known tensors and feeds in their slots.
+func (f *frame) begin(ctx context.Context, feeds map[string]*onnx.Tensor, o *RunOptions) error {
+	p := f.p
+	f.ctx, f.opts, f.taps, f.keep, f.out = ctx, o, nil, nil, nil
+	f.job.threads = p.opts.Threads
+	if o.Threads > 0 {
+		f.job.threads = min(o.Threads, p.opts.Threads)
+	}
+	for i, c := range p.consts {
+		f.values[i] = value{t: c}
+	}
+	for _, in := range p.inputs {
+		if t := feeds[in.name]; t != nil {
+			if err := in.accepts(t); err != nil {
+				return err
+			}
+			f.values[in.slot].t = t
+		}
+	}
+	for name, t := range o.Known {
+		s, ok := p.named[name]
+		if !ok {
+			return fmt.Errorf("%w: the graph has no tensor %q to give", ErrInput, name)
+		}
+		f.values[s].t = t
+	}
+	for name, tap := range o.Tap {
+		s, ok := p.named[name]
+		if !ok {
+			return fmt.Errorf("%w: the graph has no tensor %q to tap", ErrInput, name)
+		}
+		if f.taps == nil {
+			f.taps = map[int]func(*onnx.Tensor){}
+		}
+		f.taps[s] = tap
+		if t := f.values[s].t; t != nil {
+			tap(t)
+		}
+	}
+	return nil
+}
+
+// accepts checks element type and rank. Fixed dimensions are not enforced: a model exported for batch 1 runs at any
+// batch its operators allow.
+func (in port) accepts(t *onnx.Tensor) error {
+	if in.typ == nil || in.typ.Kind != onnx.KindTensor {
+		return nil
+	}
+	if in.typ.Elem != t.Type {
+		return fmt.Errorf("%w: input %q is %s, the model wants %s", ErrInput, in.name, t.Type, in.typ.Elem)
+	}
+	if in.typ.Shape != nil && len(in.typ.Shape) != len(t.Dims) {
+		return fmt.Errorf("%w: input %q has shape %v, the model wants %s", ErrInput, in.name, t.Dims, in.typ)
+	}
+	return nil
+}
+
+// need says which steps of the main block must run; nil: all.
+func (f *frame) need(wanted []string) ([]bool, error) {
+	p := f.p
+	partial := len(f.opts.Known) > 0 || f.opts.Outputs != nil
+	want := make(map[int]bool)
+	add := func(s int) {
+		if s >= 0 && f.values[s].t == nil {
+			want[s] = true
+		}
+	}
+	if !partial {
+		for _, in := range p.inputs {
+			if f.values[in.slot].t == nil {
+				return nil, fmt.Errorf("%w: input %q is missing", ErrInput, in.name)
+			}
+		}
+		return nil, nil
+	}
+	for _, name := range wanted {
+		s, ok := p.named[name]
+		if !ok {
+			return nil, fmt.Errorf("%w: the graph has no tensor %q", ErrInput, name)
+		}
+		add(s)
+	}
+	for s := range f.taps {
+		add(s)
+	}
+	need := make([]bool, p.steps)
+	for i := len(p.main.steps) - 1; i >= 0; i-- {
+		s := p.main.steps[i]
+		wanted := func(o int) bool { return want[o] }
+		if !slices.ContainsFunc(s.out, wanted) && !slices.ContainsFunc(s.inner, wanted) {
+			continue
+		}
+		need[s.id] = true
+		for _, in := range s.in {
+			add(in)
+		}
+		for _, in := range s.uses {
+			add(in)
+		}
+	}
+	for _, in := range p.inputs {
+		if want[in.slot] {
+			return nil, fmt.Errorf("%w: input %q is missing", ErrInput, in.name)
+		}
+	}
+	return need, nil
+}
+
+// exec runs the steps of a block; need, by step id, leaves some out.
+func (f *frame) exec(b *block, need []bool) error {
+	for _, s := range b.steps {
+		if need != nil && b == f.p.main && !need[s.id] {
+			continue
+		}
+		if err := f.ctx.Err(); err != nil {
+			return err
+		}
+		if f.opts.Known != nil && f.allKnown(s) {
+			continue
+		}
+		if err := f.step(s); err != nil {
+			return fmt.Errorf("node %q (%s): %w", s.key, s.op, err)
+		}
+		for _, o := range s.out {
+			if o < 0 {
+				continue
+			}
+			t := f.values[o].t
+			if name, ok := f.keep[o]; ok && t != nil {
+				f.out[name] = t.Clone()
+			}
+			if tap := f.taps[o]; tap != nil && t != nil {
+				tap(t)
+			}
+		}
+	}
+	return nil
+}
+
+func (f *frame) allKnown(s *step) bool {
+	for _, o := range s.out {
+		if o >= 0 && f.opts.Known[f.p.slots[o].name] == nil {
+			return false
+		}
+	}
+	return true
+}
+
+// errKernel carries an error out of a kernel's helpers.
+type errKernel struct{ err error }
+
+func (f *frame) step(s *step) (err error) {
+	defer func() {
+		switch p := recover().(type) {
+		case nil:
+		case errKernel:
+			err = p.err
+		case interface{ Addr() uintptr }: // a mapped file changed under us
+			err = fmt.Errorf("%w: its file was truncated while it was read", onnx.ErrBadModel)
+		case error:
+			err = fmt.Errorf("internal error: %w\n%s", p, debug.Stack())
+		default:
+			err = fmt.Errorf("internal error: %v\n%s", p, debug.Stack())
+		}
+	}()
+	r := &s.r
+	r.f, r.s, r.used, r.dimsUsed = f, s, 0, 0
+	r.inputs = r.inputs[:0]
+	for i, slot := range s.in {
+		var t *onnx.Tensor
+		if slot >= 0 {
+			t = f.values[slot].t
+			if t != nil && len(f.opts.Override) > 0 {
+				if over := f.opts.Override[Edge{s.key, i}]; over != nil {
+					t = over(t)
+				}
+			}
+		}
+		r.inputs = append(r.inputs, t)
+	}
+	return s.run(r)
+}
+
+// kernel runs one node. It may keep state between runs in the variables its maker captured: a program runs one run at a time.
+type kernel func(r *run) error
+
+// maker makes the kernel of a node: it reads attributes and constants, and prepacks weights.
+type maker func(b *builder, n *onnx.Node) (kernel, error)
+
+// run is what a kernel sees of a run.
+type run struct {
+	f        *frame
+	s        *step
+	inputs   []*onnx.Tensor
+	used     int // words of scratch given out
+	dimsUsed int
+}
+
+// in returns input i; nil when it is left out.
+func (r *run) in(i int) *onnx.Tensor {
+	if i >= len(r.inputs) {
+		return nil
+	}
+	return r.inputs[i]
+}
+
+// wants reports whether output i is there.
+func (r *run) wants(i int) bool { return i < len(r.s.out) && r.s.out[i] >= 0 }
+
+// out makes output i with undefined contents. For an output left out it returns a scratch tensor.
+func (r *run) out(i int, dt onnx.DataType, dims ...int64) *onnx.Tensor {
+	r.check(dt, dims)
+	if !r.wants(i) {
+		return onnx.Zeros(dt, slices.Clone(dims)...)
+	}
+	f, slot := r.f, r.s.out[i]
+	info := &f.p.slots[slot]
+	if info.buffer < 0 || dt == onnx.String {
+		var t *onnx.Tensor
+		if dt == onnx.String {
+			t = onnx.NewStrings(slices.Clone(dims), make([][]byte, onnx.NumElements(dims)))
+		} else {
+			t = onnx.Zeros(dt, slices.Clone(dims)...)
+		}
+		f.values[slot] = value{t: t}
+		return t
+	}
+	t := f.header(slot)
+	n := dt.ByteSize(onnx.NumElements(dims))
+	if int64(cap(f.buffers[info.buffer])) < n {
+		f.buffers[info.buffer] = onnx.Zeros(onnx.Uint8, n).Bytes()
+	}
+	t.Bind(dt, f.buffers[info.buffer][:n], dims...)
+	f.values[slot] = value{t: t}
+	return t
+}
+
+func (f *frame) header(slot int) *onnx.Tensor {
+	if f.headers[slot] == nil {
+		f.headers[slot] = new(onnx.Tensor)
+	}
+	return f.headers[slot]
+}
+
+// check refuses impossible and unreasonable sizes.
+func (r *run) check(dt onnx.DataType, dims []int64) {
+	n := max(int64(dt.Bits()), 8)
+	for _, d := range dims {
+		if d < 0 {
+			r.failf("output would have the impossible shape %v", slices.Clone(dims))
+		}
+		if d > 0 && n > r.f.p.opts.MaxBytes*8/d {
+			r.failf("output of shape %v would exceed the limit of %d MB", slices.Clone(dims), r.f.p.opts.MaxBytes>>20)
+		}
+		n *= d
+	}
+}
+
+// alias makes output i the bytes of input j under other dims (the operator's row in aliases says so to the planner).
+func (r *run) alias(i, j int, dims ...int64) {
+	in := r.in(j)
+	if !r.wants(i) {
+		return
+	}
+	slot := r.s.out[i]
+	if in.Type == onnx.String {
+		r.f.values[slot] = value{t: onnx.NewStrings(slices.Clone(dims), in.Strings())}
+		return
+	}
+	t := r.f.header(slot)
+	t.Bind(in.Type, in.Bytes(), dims...)
+	r.f.values[slot] = value{t: t}
+}
+
+// set gives output i a tensor the kernel made itself.
+func (r *run) set(i int, t *onnx.Tensor) {
+	if r.wants(i) {
+		r.f.values[r.s.out[i]] = value{t: t}
+	}
+}
+
+// failf ends the kernel with an error.
+func (r *run) failf(format string, args ...any) { panic(errKernel{fmt.Errorf(format, args...)}) }
+
+// par calls body on ranges of at least grain items that cover 0 … n-1. For no allocation in steady runs, body must be a
+// variable made once by the maker, not a closure made by the kernel.
+func (r *run) par(n, grain int, body func(lo, hi int)) { r.f.job.doRange(n, grain, body) }
+
+// each calls body(0) … body(n-1) in parallel.
+func (r *run) each(n int, body func(i int)) { r.f.job.Do(n, body) }
+
+// threads returns how many workers par and each may use.
+func (r *run) threads() int { return r.f.job.threads }
+
+// words returns n 8-byte words with undefined contents that are the kernel's until it returns.
+func (r *run) words(n int) []uint64 {
+	f := r.f
+	if r.used+n > len(f.scratch) {
+		f.scratch = make([]uint64, max(2*len(f.scratch), n)) // earlier pieces stay alive in the old array
+		r.used = 0
+	}
+	w := f.scratch[r.used : r.used+n : r.used+n]
+	r.used += n
+	return w
+}
+
+// scratch returns n elements with undefined contents that are the kernel's until it returns.
+func scratch[E onnx.Elem](r *run, n int) []E {
+	return wordsAs[E](r.words((n*sizeOf[E]()+7)/8), n)
+}
+
+// shape returns k dims of scratch that are the kernel's until it returns.
+func (r *run) shape(k int) []int64 {
+	f := r.f
+	if r.dimsUsed+k > len(f.dims) {
+		f.dims = make([]int64, max(2*len(f.dims), k, 64))
+		r.dimsUsed = 0
+	}
+	d := f.dims[r.dimsUsed : r.dimsUsed+k : r.dimsUsed+k]
+	r.dimsUsed += k
+	return d
+}
