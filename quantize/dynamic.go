@@ -10,7 +10,7 @@ import "math"
 //
 // and s = 1, z = 0 when all values are 0 (or there are none). NaN is skipped.
 // This is what the operator does, not what it should: s may be 0 or infinite
-// for extreme tensors; where that makes z NaN, z is 0.
+// for extreme tensors; where that makes z NaN, z is 255.
 func DynamicParams(x []float32) Params {
 	var lo, hi float32
 	for _, v := range x {
@@ -26,10 +26,10 @@ func DynamicParams(x []float32) Params {
 		return Params{Scale: 1}
 	}
 	z := float32(0 - float32(lo/s))
-	if !(z > 0) {
-		z = 0
+	if !(z < 255) {
+		z = 255
 	}
-	return Params{Scale: s, ZeroPoint: int32(math.RoundToEven(float64(min(z, 255))))}
+	return Params{Scale: s, ZeroPoint: int32(math.RoundToEven(float64(max(z, 0))))}
 }
 
 // RowFloor is what the largest magnitude of a row is raised to before it
