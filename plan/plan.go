@@ -1,0 +1,155 @@
+// Package plan decides what becomes of every node of a model, and why. A Plan is made by analysis of the graph and the
+// rules of the target, refined by calibration, chosen by cost and guarded by measurement; it is shown by --dry-run, saved
+// and loaded as JSON, and carried out by passes/emit, which decides nothing.
+package plan
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+
+	"github.com/zqonnx/zqonnx/quantize"
+)
+
+// Schema is the version of the JSON form.
+const Schema = 1
+
+// A Scheme is what becomes of a node.
+type Scheme string
+
+// The schemes.
+const (
+	// Float: the node stays as it is.
+	Float Scheme = "float"
+	// Static: QuantizeLinear/DequantizeLinear with fixed parameters around the node; integers in the runtime.
+	Static Scheme = "static"
+	// Fused: the node vanishes into a static neighbour (Relu behind Conv).
+	Fused Scheme = "fused"
+	// Dynamic: activations quantized per tensor at run time.
+	Dynamic Scheme = "dynamic"
+	// Token: activations quantized per row of the last axis at run time (ZeroQuant's token-wise).
+	Token Scheme = "token"
+	// WeightOnly: weights stored as integers, computed in float.
+	WeightOnly Scheme = "weight-only"
+)
+
+// A Plan says what becomes of every node of one model. Nodes are in graph order.
+type Plan struct {
+	Schema int    `json:"schema"`
+	Tool   string `json:"tool"`
+	SHA256 string `json:"model_sha256"` // of the input file
+	Target string `json:"target"`
+	Nodes  []Node `json:"nodes"`
+}
+
+// A Node is the decision for one node.
+type Node struct {
+	Key    string `json:"key"` // of the input model (formats.md)
+	Op     string `json:"op"`
+	Scheme Scheme `json:"scheme"`
+	// Weights says how constant inputs are stored; nil when none is quantized.
+	Weights *Weights `json:"weights,omitempty"`
+	// Activations are the parameters of the tensors that a Static node takes or gives in integers, by tensor name.
+	Activations map[string]Activation `json:"activations,omitempty"`
+	Reason      Reason                `json:"reason"`
+}
+
+// Weights says how a node's constant operand is quantized: symmetric, zero point 0.
+type Weights struct {
+	Type     string `json:"type"` // "int8"
+	Axis     int    `json:"axis"` // of the channels that have a scale each, in the tensor as the model stores it; -1: one scale
+	Rounding string `json:"rounding"`
+	// Correction is added to the bias, per output channel: what quantization takes from the mean of the output.
+	Correction []float32 `json:"bias_correction,omitempty"`
+}
+
+// An Activation is the quantization of one tensor.
+type Activation struct {
+	Type      string     `json:"type"` // "uint8"
+	Scale     float32    `json:"scale"`
+	ZeroPoint int32      `json:"zero_point"`
+	Range     [2]float32 `json:"range"`
+}
+
+// Params returns scale and zero point.
+func (a Activation) Params() quantize.Params {
+	return quantize.Params{Scale: a.Scale, ZeroPoint: a.ZeroPoint}
+}
+
+// A Reason says why a node has its scheme. IDs are stable and listed in the documentation.
+type Reason struct {
+	ID      string             `json:"id"`
+	Text    string             `json:"text"`
+	Numbers map[string]float64 `json:"numbers,omitempty"`
+}
+
+// Quantizes reports whether any node is anything but float.
+func (p *Plan) Quantizes() bool {
+	for _, n := range p.Nodes {
+		if n.Scheme != Float {
+			return true
+		}
+	}
+	return false
+}
+
+// Node returns the decision for the node of that key; nil when the plan has none.
+func (p *Plan) Node(key string) *Node {
+	for i := range p.Nodes {
+		if p.Nodes[i].Key == key {
+			return &p.Nodes[i]
+		}
+	}
+	return nil
+}
+
+// Write writes the JSON form. Floats are in their shortest exact form.
+func (p *Plan) Write(w io.Writer) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", " ")
+	e.SetEscapeHTML(false)
+	return e.Encode(p)
+}
+
+// Read reads the JSON form. Unknown fields, another schema and unknown schemes are errors that name the line.
+func Read(b []byte) (*Plan, error) {
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	var p Plan
+	if err := d.Decode(&p); err != nil {
+		return nil, fmt.Errorf("line %d: %w", 1+bytes.Count(b[:min(int(d.InputOffset()), len(b))], []byte("\n")), err)
+	}
+	if p.Schema != Schema {
+		return nil, fmt.Errorf("schema %d is not the one this version reads (%d)", p.Schema, Schema)
+	}
+	seen := map[string]bool{}
+	for _, n := range p.Nodes {
+		if err := n.check(); err != nil {
+			return nil, fmt.Errorf("node %q: %w", n.Key, err)
+		}
+		if seen[n.Key] {
+			return nil, fmt.Errorf("node %q is there twice", n.Key)
+		}
+		seen[n.Key] = true
+	}
+	return &p, nil
+}
+
+func (n *Node) check() error {
+	switch n.Scheme {
+	case Float, Fused:
+	case Static, Dynamic, Token, WeightOnly:
+		if w := n.Weights; w != nil && (w.Type != "int8" || w.Axis < -1 || w.Rounding != "rtn") {
+			return fmt.Errorf("weights of type %q, axis %d, rounding %q are unknown", w.Type, w.Axis, w.Rounding)
+		}
+	default:
+		return fmt.Errorf("unknown scheme %q", n.Scheme)
+	}
+	for t, a := range n.Activations {
+		if a.Type != "uint8" || !(a.Scale > 0) || a.ZeroPoint < 0 || a.ZeroPoint > 255 {
+			return fmt.Errorf("tensor %q: type %q, scale %v, zero point %d make no quantization", t, a.Type, a.Scale, a.ZeroPoint)
+		}
+	}
+	return nil
+}
