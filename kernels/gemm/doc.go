@@ -15,3 +15,5 @@
 // [Int8]) is a plain value that names its operands; Run computes one region of C. [Split] cuts C into regions for a pool of
 // workers, each of which owns a [Scratch]. Run allocates nothing once the scratch has grown.
 package gemm
+
+//go:generate go run -C ../../tools ./gemmasm -pkg gemm -out ../kernels/gemm/gemm_amd64.s -stubs ../kernels/gemm/gemm_amd64.go

@@ -1,12 +1,48 @@
-//go:build amd64
-
 package gemm
 
+import "github.com/zqonnx/zqonnx/kernels/cpu"
+
 var (
-	kernelsF32  = []*kernelF32{goF32}
-	kernelsInt8 = []*kernelInt8{goInt8}
+	kernelsF32 = []*kernelF32{
+		goF32,
+		{
+			name: "gemmF32_6x16_avx2", rung: cpu.AVX2, tileRows: 6, tileColumns: 16, lanes: 8, group: 1, groupA: 1,
+			groupBlock: 1024, multiply: gemmF32_6x16_avx2,
+		},
+		{
+			name: "gemmF32_8x48_avx512", rung: cpu.AVX512VNNI, tileRows: 8, tileColumns: 48, lanes: 16, group: 1, groupA: 1,
+			groupBlock: 1024, multiply: gemmF32_8x48_avx512,
+		},
+	}
+	kernelsInt8 = []*kernelInt8{
+		goInt8,
+		{
+			name: "gemmU8S8_6x16_avx2", rung: cpu.AVX2, tileRows: 6, tileColumns: 16, lanes: 8, group: 2, groupA: 4,
+			groupBlock: 2048, multiply: gemmU8S8_6x16_avx2,
+		},
+		{
+			name: "gemmU8S8_8x48_avx512vnni", rung: cpu.AVX512VNNI, tileRows: 8, tileColumns: 48, lanes: 16, group: 4, groupA: 4,
+			groupBlock: 1024, multiply: gemmU8S8_8x48_avx512vnni,
+		},
+	}
 )
 
-func addScaled(y []int32, alpha int32, x []int32) { addScaledGo(y, alpha, x) }
+// addScaled computes y[i] += alpha·x[i]; x and y are of one length.
+func addScaled(y []int32, alpha int32, x []int32) {
+	const lanes = 8
+	if n := len(y) / lanes; n > 0 && cpu.Current() >= cpu.AVX2 {
+		addScaled_avx2(n, &y[0], alpha, &x[:len(y)][0])
+		y, x = y[n*lanes:], x[n*lanes:]
+	}
+	addScaledGo(y, alpha, x)
+}
 
-func widenBytes(dst, src []uint8, flip uint8) { widenBytesGo(dst, src, flip) }
+// widenBytes stores src[i] ^ flip as little-endian 16-bit words and clears the rest of dst.
+func widenBytes(dst, src []uint8, flip uint8) {
+	const lanes = 16
+	if n := len(src) / lanes; n > 0 && cpu.Current() >= cpu.AVX2 {
+		widenBytes_avx2(n, &dst[:2*len(src)][0], &src[0], flip)
+		dst, src = dst[n*2*lanes:], src[n*lanes:]
+	}
+	widenBytesGo(dst, src, flip)
+}
