@@ -1,0 +1,317 @@
+package quantize
+
+import (
+	"errors"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+// squaredError is the mean squared error of quantizing x, value by value.
+func squaredError(x []float32, p Params, g Grid) float64 {
+	sum := 0.0
+	for _, v := range x {
+		d := float64(float32(quantizeOne(v, p, g)-p.ZeroPoint)*p.Scale) - float64(v)
+		sum += d * d
+	}
+	return sum / float64(len(x))
+}
+
+func sqnr(x []float32, p Params, g Grid) float64 {
+	signal := 0.0
+	for _, v := range x {
+		signal += float64(v) * float64(v)
+	}
+	return 10 * math.Log10(signal/float64(len(x))/squaredError(x, p, g))
+}
+
+func collect(t testing.TB, r RangeRule, x []float32) Collector {
+	c, err := r.NewCollector()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Observe(x)
+	return c
+}
+
+func rangeOf(t testing.TB, r RangeRule, x []float32, g Grid) (lo, hi float32) {
+	lo, hi, err := r.Range(collect(t, r, x), g)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return lo, hi
+}
+
+func paramsOf(t testing.TB, r RangeRule, x []float32, g Grid) Params {
+	return g.Params(rangeOf(t, r, x, g))
+}
+
+// The project's table of 65,536 samples. What minmax gives hangs on the two
+// outermost samples (Laplace 8 bit: 32 to 36.4 dB over 60 seeds), so the seed is
+// one whose extremes are like those of the table; the other figures hardly move.
+func TestRangesOnKnownDistributions(t *testing.T) {
+	const seed = 2
+	for _, c := range []struct {
+		name                string
+		from                func(*rand.Rand) float64
+		g                   Grid
+		minmax, sigma, best float64
+	}{
+		{"Gauss 8 bit", gauss, Uint8, 40.5, 33.4, 40.9},
+		{"Gauss 4 bit", gauss, uint4, 15.9, 18.6, 19.3},
+		{"Laplace 8 bit", laplace, Uint8, 36.1, 19.0, 36.6},
+		{"Laplace 4 bit", laplace, uint4, 11.7, 15.8, 16.2},
+	} {
+		x := seeded(seed, 1<<16, c.from)
+		for _, m := range []struct {
+			rule RangeRule
+			want float64
+		}{
+			{RangeRule{Method: "minmax"}, c.minmax},
+			{RangeRule{Method: "sigma", SigmaK: 3}, c.sigma},
+			{RangeRule{Method: "mse"}, c.best},
+		} {
+			got := sqnr(x, paramsOf(t, m.rule, x, c.g), c.g)
+			t.Logf("%s %s: %.2f dB", c.name, m.rule.Method, got)
+			if math.Abs(got-m.want) > 0.5 {
+				t.Errorf("%s %s: %.2f dB, want %.1f", c.name, m.rule.Method, got, m.want)
+			}
+		}
+	}
+}
+
+// k by bits is the best k for normal values, to within a tenth.
+func TestSigmaByBits(t *testing.T) {
+	x := sample(1<<18, gauss)
+	for bits := 2; bits <= 8; bits++ {
+		g := Grid{Name: "test", Bits: bits, Min: 0, Max: 1<<bits - 1}
+		// Half a step to the side, the codes lie evenly around the mean.
+		loss := func(k float64) float64 {
+			p := Params{Scale: float32(2 * k / float64(g.Max)), ZeroPoint: g.Max/2 + 1}
+			moved := slices.Clone(x)
+			for i := range moved {
+				moved[i] -= p.Scale / 2
+			}
+			return squaredError(moved, p, g)
+		}
+		k := sigmaByBits[bits]
+		if loss(k) > loss(k*1.1) || loss(k) > loss(k*0.9) {
+			t.Errorf("%d bits: k %v gives %v, %v gives %v, %v gives %v", bits, k, loss(k), k*1.1, loss(k*1.1), k*0.9, loss(k*0.9))
+		}
+		lo, hi := rangeOf(t, RangeRule{Method: "sigma"}, x, g)
+		if math.Abs(float64(hi-lo)/2-k) > 0.01*k {
+			t.Errorf("%d bits: range %v…%v, want ±%v", bits, lo, hi, k)
+		}
+	}
+}
+
+func TestSimpleRanges(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		rule   RangeRule
+		g      Grid
+		x      []float32
+		lo, hi float32
+	}{
+		{"minmax", RangeRule{Method: "minmax"}, Uint8, []float32{-1, 3}, -1, 3},
+		{"minmax contains 0", RangeRule{Method: "minmax"}, Uint8, []float32{2, 3}, 0, 3},
+		{"minmax symmetric", RangeRule{Method: "minmax"}, Int8Weights, []float32{-5, 3}, -5, 5},
+		{"sigma, cut to the extremes", RangeRule{Method: "sigma", SigmaK: 3}, Uint8, []float32{-1, 1}, -1, 1},
+		{"sigma 1", RangeRule{Method: "sigma", SigmaK: 0.5}, Uint8, []float32{-1, 1}, -0.5, 0.5},
+		{"sigma of a constant", RangeRule{Method: "sigma"}, Uint8, []float32{7, 7}, 0, 7},
+		{"sigma far from 0", RangeRule{Method: "sigma", SigmaK: 0.5}, Uint8, []float32{9, 11}, 0, 10.5},
+		{"sigma negative", RangeRule{Method: "sigma", SigmaK: 0.5}, Uint8, []float32{-9, -11}, -10.5, 0},
+		{"percentile 100", RangeRule{Method: "percentile", Percentile: 100}, Uint8, []float32{-1, 3}, -1, 3},
+		{"percentile of a constant", RangeRule{Method: "percentile"}, Uint8, []float32{-7, -7}, -7, 0},
+		{"percentile symmetric 100", RangeRule{Method: "percentile", Percentile: 100}, Int8Weights, []float32{-5, 3}, -5, 5},
+		{"mse of zeros", RangeRule{Method: "mse"}, Uint8, []float32{0, 0}, 0, 0},
+		{"mse of one value", RangeRule{Method: "mse"}, Uint8, []float32{5}, 0, 5},
+	} {
+		if lo, hi := rangeOf(t, c.rule, c.x, c.g); lo != c.lo || hi != c.hi {
+			t.Errorf("%s: %v…%v, want %v…%v", c.name, lo, hi, c.lo, c.hi)
+		}
+	}
+}
+
+func TestRangesThatCannotBe(t *testing.T) {
+	full := new(Histogram)
+	full.Observe([]float32{1})
+	bad := new(Histogram)
+	bad.Observe([]float32{1, nan})
+	few := new(Extremes)
+	few.Observe([]float32{1})
+	for _, c := range []struct {
+		rule RangeRule
+		c    Collector
+		is   error
+		text string
+	}{
+		{RangeRule{Method: "mse"}, new(Histogram), ErrNoValues, ""},
+		{RangeRule{Method: "mse"}, bad, ErrNonFinite, "1 NaN and 0 infinite among 2"},
+		{RangeRule{Method: "mse"}, few, nil, `"mse" needs a *quantize.Histogram`},
+		{RangeRule{Method: "best"}, full, nil, "use one of minmax, percentile, mse, sigma"},
+		{RangeRule{Method: "percentile", Percentile: 101}, full, nil, "percentile 101"},
+		{RangeRule{Method: "percentile", Percentile: math.NaN()}, full, nil, "percentile NaN"},
+		{RangeRule{Method: "sigma", SigmaK: -1}, full, nil, "sigma k -1"},
+	} {
+		_, _, err := c.rule.Range(c.c, Uint8)
+		if err == nil || c.is != nil && !errors.Is(err, c.is) || !strings.Contains(err.Error(), c.text) {
+			t.Errorf("%+v: error %v, want %v %q", c.rule, err, c.is, c.text)
+		}
+	}
+}
+
+// For any values and any rule: 0 within, not beyond the extremes.
+func TestRangeProperties(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		x := append(values.Draw(t, "x"), rapid.Float32().Draw(t, "one more"))
+		g := rapid.SampledFrom([]Grid{Uint8, Int8, Int8Weights, uint4}).Draw(t, "grid")
+		var h Histogram
+		h.Observe(x)
+		least, greatest := min(slices.Min(x), 0), max(slices.Max(x), 0)
+		if g.Symmetric {
+			greatest = max(-least, greatest)
+			least = -greatest
+		}
+		for _, m := range Methods {
+			lo, hi, err := RangeRule{Method: m.Name}.Range(&h, g)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !(least <= lo && lo <= 0 && 0 <= hi && hi <= greatest) {
+				t.Errorf("%s: %v…%v of values %v…%v", m.Name, lo, hi, least, greatest)
+			}
+		}
+	})
+}
+
+// Quantiles against the sorted samples, within a bucket's width.
+func TestQuantile(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		x := append(values.Draw(t, "x"), 1)
+		q := rapid.Float64Range(0, 1).Draw(t, "q")
+		var h Histogram
+		h.Observe(x)
+		slices.Sort(x)
+		rank := min(max(int(math.Ceil(q*float64(len(x)))), 1), len(x))
+		want := float64(x[rank-1])
+		if got := quantile(h.buckets(), q); math.Abs(got-want) > max(math.Abs(want), 0x1p-126)/128 {
+			t.Errorf("quantile %v = %v, want %v", q, got, want)
+		}
+		for i := range x {
+			x[i] = float32(math.Abs(float64(x[i])))
+		}
+		slices.Sort(x)
+		want = float64(x[rank-1])
+		if got := quantile(magnitudes(h.buckets()), q); math.Abs(got-want) > max(want, 0x1p-126)/64 {
+			t.Errorf("quantile %v of magnitudes = %v, want %v", q, got, want)
+		}
+	})
+}
+
+func TestPercentileKeepsItsShare(t *testing.T) {
+	x := sample(1_000_000, laplace)
+	for _, p := range []float64{99, 99.9, 99.99} {
+		for _, g := range []Grid{Uint8, Int8Weights} {
+			lo, hi := rangeOf(t, RangeRule{Method: "percentile", Percentile: p}, x, g)
+			kept := 0
+			for _, v := range x {
+				if lo <= v && v <= hi {
+					kept++
+				}
+			}
+			if got := 100 * float64(kept) / float64(len(x)); math.Abs(got-p) > 0.02*(100-p) {
+				t.Errorf("percentile %v keeps %v of %s", p, got, g.Name)
+			}
+		}
+	}
+}
+
+// The noise estimated from buckets against the samples' own.
+func TestNoise(t *testing.T) {
+	for name, from := range distributions {
+		x := sample(1<<16, from)
+		var h Histogram
+		h.Observe(x)
+		for _, g := range []Grid{Uint8, Int8Weights, uint4} {
+			for _, share := range []float32{1, 0.7, 0.3, 0.05} {
+				p := g.Params(share*h.Seen().Min, share*h.Seen().Max)
+				got, want := h.Noise(p, g), squaredError(x, p, g)
+				if math.Abs(got/want-1) > 0.03 {
+					t.Errorf("%s %d bits, %v of the range: %v, want %v", name, g.Bits, share, got, want)
+				}
+			}
+		}
+	}
+	if n := new(Histogram).Noise(Params{1, 0}, Uint8); n != 0 {
+		t.Errorf("noise of nothing: %v", n)
+	}
+}
+
+var distributions = map[string]func(*rand.Rand) float64{
+	"gauss": gauss, "laplace": laplace, "relu": relu, "outliers": outliers,
+	"shifted":  func(r *rand.Rand) float64 { return r.NormFloat64() + 2.5 },
+	"negative": func(r *rand.Rand) float64 { return -r.ExpFloat64() },
+	"silu": func(r *rand.Rand) float64 {
+		x := 3 * r.NormFloat64()
+		return x / (1 + math.Exp(-x))
+	},
+}
+
+// No range on a fine lattice of both ends has noticeably less error.
+func TestMSEAgainstBruteForce(t *testing.T) {
+	for name, from := range distributions {
+		x := sample(3000, from)
+		lo, hi := min(slices.Min(x), 0), max(slices.Max(x), 0)
+		for _, g := range []Grid{Uint8, Int8Weights, uint4} {
+			got := squaredError(x, paramsOf(t, RangeRule{Method: "mse"}, x, g), g)
+			best, at := math.Inf(1), [2]float32{}
+			for i := float32(1); i > 0.02; i -= 0.04 {
+				for j := float32(1); j > 0.02; j -= 0.04 {
+					if e := squaredError(x, g.Params(lo*i, hi*j), g); e < best {
+						best, at = e, [2]float32{i, j}
+					}
+				}
+			}
+			if got > 1.03*best {
+				t.Errorf("%s %d bits: error %v, brute force %v at %v", name, g.Bits, got, best, at)
+			}
+		}
+	}
+}
+
+func TestMSEIsNeverWorseThanMinMax(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		x := append(values.Draw(t, "x"), 1)
+		var h Histogram
+		h.Observe(x)
+		noise := func(method string) float64 {
+			lo, hi, err := RangeRule{Method: method}.Range(&h, Uint8)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return h.Noise(Uint8.Params(lo, hi), Uint8)
+		}
+		if mse, minmax := noise("mse"), noise("minmax"); mse > minmax {
+			t.Errorf("mse %v, minmax %v", mse, minmax)
+		}
+	})
+}
+
+func BenchmarkRange(b *testing.B) {
+	var h Histogram
+	h.Observe(sample(1<<20, gauss))
+	for _, m := range Methods {
+		b.Run(m.Name, func(b *testing.B) {
+			for b.Loop() {
+				if _, _, err := (RangeRule{Method: m.Name}).Range(&h, Uint8); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
