@@ -49,24 +49,35 @@ const MinScale float32 = 1.0 / (1 << 63)
 //	symmetric:  s = f32(max(−lo, hi)/Max),          z = 0
 //	otherwise:  s = f32((hi−lo)/(Max−Min)),         z = rint(Min − lo/s)
 //
-// with quotients in float64 and s raised to MinScale. A range without negative
-// numbers has z = Min, one without positive numbers z = Max. The range [0, 0]
-// says nothing about the scale: it becomes 1, as in ONNX Runtime.
-// lo and hi must be finite.
+// with quotients in float64; then s is raised to MinScale, or lowered until the
+// outermost codes stand for finite numbers. A range without negative numbers has
+// z = Min, one without positive numbers z = Max. The range [0, 0] says nothing
+// about the scale: it becomes 1, as in ONNX Runtime. lo and hi must be finite.
 func (g Grid) Params(lo, hi float32) Params {
 	l, h := min(float64(lo), 0), max(float64(hi), 0)
 	if l == 0 && h == 0 {
 		return Params{Scale: 1, ZeroPoint: g.zero()}
 	}
 	if g.Symmetric {
-		return Params{Scale: atLeastMinScale(max(-l, h) / float64(g.Max))}
+		return Params{Scale: usableScale(max(-l, h)/float64(g.Max), g.Max)}
 	}
-	s := atLeastMinScale((h - l) / float64(g.Max-g.Min))
-	if h == 0 {
-		return Params{Scale: s, ZeroPoint: g.Max}
+	s := (h - l) / float64(g.Max-g.Min)
+	z := g.Max
+	if h > 0 {
+		below := -l / float64(usableScale(s, 1)) // steps between lo and 0
+		z = int32(min(math.RoundToEven(float64(g.Min)+below), float64(g.Max)))
 	}
-	z := math.RoundToEven(float64(g.Min) - l/float64(s))
-	return Params{Scale: s, ZeroPoint: int32(min(z, float64(g.Max)))}
+	return Params{Scale: usableScale(s, max(z-g.Min, g.Max-z)), ZeroPoint: z}
+}
+
+// usableScale rounds s to float32 and limits it to MinScale and to what leaves
+// farthest, the largest distance of a code from the zero point, finite.
+func usableScale(s float64, farthest int32) float32 {
+	greatest := float32(math.MaxFloat32 / float64(farthest))
+	if float64(greatest)*float64(farthest) > math.MaxFloat32 {
+		greatest = math.Nextafter32(greatest, 0)
+	}
+	return min(max(float32(s), MinScale), greatest)
 }
 
 // zero is the code of 0 when nothing else decides it.
@@ -76,8 +87,6 @@ func (g Grid) zero() int32 {
 	}
 	return g.Min
 }
-
-func atLeastMinScale(s float64) float32 { return max(float32(s), MinScale) }
 
 // Limits returns the least and the greatest value that do not saturate: the
 // outermost codes reach half a step beyond their own value.

@@ -125,7 +125,8 @@ func TestParams(t *testing.T) {
 		{"subnormal", Uint8, 0, 1e-45, Params{MinScale, 0}},
 		{"subnormal negative", Uint8, -1e-45, 0, Params{MinScale, 255}},
 		{"subnormal symmetric", Int8Weights, -1e-45, 0, Params{MinScale, 0}},
-		{"whole float32", Uint8, -math.MaxFloat32, math.MaxFloat32, Params{float32(2 * math.MaxFloat32 / 255), 128}},
+		{"whole float32", Uint8, -math.MaxFloat32, math.MaxFloat32, Params{math.MaxFloat32 / 128, 128}},
+		{"attention mask", Uint8, -math.MaxFloat32, 0, Params{math.MaxFloat32 / 255, 255}},
 		{"4 bits", uint4, -5, 10, Params{1, 5}},
 	} {
 		if got := c.g.Params(c.lo, c.hi); got != c.want {
@@ -149,6 +150,10 @@ func TestParamsProperties(t *testing.T) {
 		}
 		if !g.Symmetric && lo >= 0 && p.ZeroPoint != g.Min || !g.Symmetric && hi <= 0 && lo < 0 && p.ZeroPoint != g.Max {
 			t.Errorf("zero point %d of a range of one sign", p.ZeroPoint)
+		}
+		ends := []float32{float32(g.Min-p.ZeroPoint) * p.Scale, float32(g.Max-p.ZeroPoint) * p.Scale}
+		if ends[0]-ends[0] != 0 || ends[1]-ends[1] != 0 {
+			t.Errorf("%+v: the outermost codes stand for %v", p, ends)
 		}
 		// The range is covered up to the rounding of scale and zero point.
 		slack := float64(p.Scale) * (1 + 1e-4)

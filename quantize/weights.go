@@ -44,7 +44,7 @@ func QuantizeWeights(w []float32, dims []int64, axis int, g Grid) (*Weights, err
 			i := slices.IndexFunc(w, func(v float32) bool { return v-v != 0 })
 			return nil, fmt.Errorf("weight %v of shape %v is %v: only finite weights can be quantized", index(i, dims), dims, w[i])
 		}
-		q.Scales[c] = atLeastMinScale(float64(m) / float64(g.Max))
+		q.Scales[c] = usableScale(float64(m)/float64(g.Max), g.Max)
 	}
 	l.each(func(c, from, to int) { q.round(w, c, from, to) })
 	return q, nil
