@@ -105,22 +105,16 @@ func (s *exactSum) add(v float32) {
 		f |= 1 << mantissaBits
 		exponent--
 	}
+	// The sign is extended by arithmetic, since a branch on it would be guessed
+	// wrong half of the time: −f = ^f + 1.
+	sign := uint64(int64(int32(b)) >> 31)
 	at, shift := exponent/64, exponent%64
-	// A shift by 64 gives 0 in Go: no second word then.
-	low, high := f<<shift, f>>(64-shift)
+	// A shift by 64 gives 0 in Go: nothing for the second word then.
 	var carry uint64
-	if b&signBit == 0 {
-		s[at], carry = bits.Add64(s[at], low, 0)
-		s[at+1], carry = bits.Add64(s[at+1], high, carry)
-		for i := at + 2; carry != 0 && i < uint32(len(s)); i++ {
-			s[i], carry = bits.Add64(s[i], 0, carry)
-		}
-		return
-	}
-	s[at], carry = bits.Sub64(s[at], low, 0)
-	s[at+1], carry = bits.Sub64(s[at+1], high, carry)
-	for i := at + 2; carry != 0 && i < uint32(len(s)); i++ {
-		s[i], carry = bits.Sub64(s[i], 0, carry)
+	s[at], carry = bits.Add64(s[at], f<<shift^sign, sign&1)
+	s[at+1], carry = bits.Add64(s[at+1], f>>(64-shift)^sign, carry)
+	for i := at + 2; sign+carry != 0 && i < uint32(len(s)); i++ {
+		s[i], carry = bits.Add64(s[i], sign, carry)
 	}
 }
 

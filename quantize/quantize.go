@@ -106,20 +106,22 @@ func Quantize[T Code](dst []T, x []float32, p Params, g Grid) {
 		panic(fmt.Sprintf("quantize: codes %d…%d do not fit %T", g.Min, g.Max, dst))
 	}
 	dst = dst[:len(x)]
-	// Limiting before rounding is the same as after it, since the limits are
-	// integers, and makes the sum with magic round half to even exactly.
 	lo, hi := float32(g.Min-p.ZeroPoint), float32(g.Max-p.ZeroPoint)
-	z := p.ZeroPoint - magicBits
 	for i, v := range x {
-		v /= p.Scale
-		if !(v > lo) {
-			v = lo
-		}
-		if v > hi {
-			v = hi
-		}
-		dst[i] = T(int32(math.Float32bits(float32(v+magic))) + z)
+		dst[i] = T(round(v/p.Scale, lo, hi) + p.ZeroPoint)
 	}
+}
+
+// round limits v to integers lo and hi and rounds it half to even: limiting
+// first gives the same and makes the sum with magic exact. NaN becomes lo.
+func round(v, lo, hi float32) int32 {
+	if !(v > lo) {
+		v = lo
+	}
+	if v > hi {
+		v = hi
+	}
+	return int32(math.Float32bits(float32(v+magic))) - magicBits
 }
 
 // A float32 near magic has its unit in the last place, so that its bits minus

@@ -46,8 +46,23 @@ func QuantizeWeights(w []float32, dims []int64, axis int, g Grid) (*Weights, err
 		}
 		q.Scales[c] = usableScale(float64(m)/float64(g.Max), g.Max)
 	}
-	l.each(func(c, from, to int) { q.round(w, c, from, to) })
+	if l.inner == 1 {
+		q.roundColumns(w)
+	} else {
+		l.each(func(c, from, to int) { q.round(w, c, from, to) })
+	}
 	return q, nil
+}
+
+// roundColumns is round for channels along the last axis, whose runs are single weights.
+func (q *Weights) roundColumns(w []float32) {
+	lo, hi := float32(q.Grid.Min), float32(q.Grid.Max)
+	for codes := q.Codes; len(codes) > 0; {
+		for c, s := range q.Scales {
+			codes[c] = int8(round(w[c]/s, lo, hi))
+		}
+		w, codes = w[len(q.Scales):], codes[len(q.Scales):]
+	}
 }
 
 func (q *Weights) round(w []float32, c, from, to int) {
