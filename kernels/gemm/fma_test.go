@@ -44,11 +44,15 @@ func TestFMA(t *testing.T) {
 		{"just above a midpoint", ulp / 2, 1 + ulp, 1, 1 + ulp},
 		{"just below a midpoint", ulp / 2, 1 - ulp/2, 1 + ulp, 1 + ulp},
 		{"negative, just above", -ulp / 2, 1 + ulp, -1, -1 - ulp},
-		// The float64 sum itself is rounded onto the midpoint from either side.
-		{"double rounding from above", 0x1p-40 + 0x1p-63, 0x1p-40, 1 + 0, 1},
-		{"sticky above", 1 + ulp, 0x1p-24, 1, 1 + ulp},
-		{"tiny breaks a tie up", 1, 1 + ulp, fromBits(0x33800000) /* 2^-24 */, 1 + 2*ulp},
-		{"tiny from c", 0x1p-12 + 0x1p-35, 0x1p-12, 1, 1 + ulp},
+		// The float64 sum is itself rounded onto the midpoint; what tells the side, (1-x)(1+x) = 1-x² or c, is lost in it.
+		{"rounded down to a midpoint", 1 + ulp, 1, 0x1p-24, 1 + 2*ulp},
+		{"rounded onto a midpoint from below", (1 - ulp) * 0x1p-24, 1 + ulp, 1 + ulp, 1 + ulp},
+		{"rounded onto a midpoint from above", (1 - ulp) * -0x1p-24, 1 + ulp, 1 + 2*ulp, 1 + 2*ulp},
+		{"negative, from below", (1 - ulp) * -0x1p-24, 1 + ulp, -1 - ulp, -1 - ulp},
+		{"tiny c above a midpoint", 1 + 0x1p-12, 1 + 0x1p-12, 0x1p-60, 1 + 0x1p-11 + ulp},
+		{"tiny c below a midpoint", 1 + 0x1p-12, 1 + 0x1p-12, -0x1p-60, 1 + 0x1p-11},
+		{"subnormal, rounded up to the neighbour of a midpoint", 0x8007fdp-98, 0xfff007p-99, 0x1p-130, 0x1p-130 + subnormal},
+		{"subnormal, rounded onto a midpoint from below", (1 - ulp) * 0x1p-75, (1 + ulp) * 0x1p-75, 0x1p-140 + subnormal, 0x1p-140 + subnormal},
 		{"subnormal tie", 0x1p-75, 0x1p-75, 0, 0},
 		{"subnormal above tie", 0x1p-75 + 0x1p-98, 0x1p-75, 0, subnormal},
 		{"subnormal tie to even", 3 * 0x1p-75, 0x1p-75, 0, 2 * subnormal},
@@ -92,7 +96,12 @@ func drawFMA(t *rapid.T) (a, b, c float32) {
 	c = fromBits(bits.Draw(t, "c")&0x80ffffff | 0x3f000000)
 	_, e := math.Frexp(float64(c))
 	a = float32(math.Ldexp(1, e-25+rapid.IntRange(-1, 1).Draw(t, "scale")))
-	b = fromBits(math.Float32bits(1) + uint32(rapid.IntRange(-3, 3).Draw(t, "tail")))
+	// (1-x)(1+x) = 1 - x² with x = 2^-23, or a few ulps.
+	tail := rapid.IntRange(-3, 3).Draw(t, "tail")
+	b = fromBits(math.Float32bits(1) + uint32(tail))
+	if rapid.Bool().Draw(t, "square") {
+		a, b = a*(1-0x1p-23), 1+0x1p-23
+	}
 	if rapid.Bool().Draw(t, "negative") {
 		a = -a
 	}

@@ -1,10 +1,13 @@
 package gemm
 
 import (
+	"encoding/binary"
 	"fmt"
+	"hash/fnv"
 	"math"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"sync"
 	"testing"
 
@@ -402,15 +405,26 @@ func TestInt8(t *testing.T) {
 	})
 }
 
-// The largest sums: a saturating instruction shows here.
+// The largest sums: an instruction that saturates, or a lane that overflows, shows here.
 func TestInt8Extremes(t *testing.T) {
-	none := func() int32 { return 0 }
+	cases := []struct {
+		start      int32 // of C, bias and all zero points
+		q          codes
+		accumulate bool
+	}{
+		{0, codes{signedB: true}, false},
+		{0, codes{signedA: true, signedB: true}, false},
+		{math.MaxInt32, codes{signedB: true}, true},
+		{math.MinInt32, codes{signedB: true}, true},
+		{255, codes{zerosA: perLine, zerosB: perLine}, false},
+		{-128, codes{signedA: true, signedB: true, zerosA: 1, zerosB: 1}, false},
+	}
 	eachRung(t, func(t *testing.T) {
-		for _, k := range []int{1, 2, 3, 4, 64, 1023} {
-			s := shape{m: 9, n: 51, k: k, parts: 1}
-			for _, pair := range [][2]uint8{{255, 128}, {255, 127}, {255, 255}, {128, 128}, {127, 128}, {0, 128}, {128, 0}} {
-				for _, signedA := range []bool{false, true} {
-					// draw alternates only between operands: A is all pair[0], B all pair[1].
+		for _, c := range cases {
+			for _, k := range []int{1, 2, 3, 4, 64, 1100} {
+				s := shape{m: 9, n: 51, k: k, parts: 1, accumulate: c.accumulate}
+				for _, pair := range [][2]uint8{{255, 128}, {255, 127}, {255, 255}, {128, 128}, {127, 128}, {0, 128}, {128, 0}} {
+					// A is all pair[0], then B all pair[1].
 					left := matrixLen(s.m, s.k, s.lda())
 					draw := func() uint8 {
 						left--
@@ -419,7 +433,7 @@ func TestInt8Extremes(t *testing.T) {
 						}
 						return pair[1]
 					}
-					checkInt8(t, s, codes{signedA: signedA, signedB: true}, draw, none)
+					checkInt8(t, s, c.q, draw, func() int32 { return c.start })
 				}
 			}
 		}
@@ -444,6 +458,72 @@ func TestInt8Property(t *testing.T) {
 			}
 			checkInt8(t, drawShape(t), q, draw, func() int32 { return int32(rng.Uint32()) >> rng.IntN(32) })
 		})
+	})
+}
+
+// Memory that served a larger product must not show in the next one.
+func TestReuse(t *testing.T) {
+	eachRung(t, func(t *testing.T) {
+		rng := rand.New(rand.NewPCG(9, 10))
+		f, i, s := new(PanelsF32), new(PanelsInt8), new(Scratch)
+		for _, d := range [][3]int{{20, 90, 70}, {3, 5, 7}, {9, 49, 33}, {2, 3, 0}, {1, 17, 2}} {
+			m, n, k := d[0], d[1], d[2]
+			fa, fb, fc, fwant := make([]float32, m*k), make([]float32, k*n), make([]float32, m*n), make([]float32, m*n)
+			ia, ib, ic, iwant := make([]uint8, m*k), make([]int8, k*n), make([]int32, m*n), make([]int32, m*n)
+			for x := range fa {
+				fa[x], ia[x] = rng.Float32(), uint8(rng.Uint32())
+			}
+			for x := range fb {
+				fb[x], ib[x] = rng.Float32(), int8(rng.Uint32())
+			}
+			zerosB := []int32{rng.Int32N(5)}
+			f.Repack(fb, k, n, n, false)
+			i.RepackS8(ib, k, n, n, false, zerosB)
+			all := Region{0, m, 0, n}
+			(&F32{M: m, A: fa, LDA: k, B: f, C: fc, LDC: n}).Run(all, s)
+			(&Int8{M: m, A: ia, LDA: k, B: i, C: ic, LDC: n, ZeroA: []int32{7}}).Run(all, s)
+			for y := range m {
+				for x := range n {
+					for z := range k {
+						fwant[y*n+x] = FMA(fa[y*k+z], fb[z*n+x], fwant[y*n+x])
+						iwant[y*n+x] += (int32(ia[y*k+z]) - 7) * (int32(ib[z*n+x]) - zerosB[0])
+					}
+				}
+			}
+			if !slices.Equal(fc, fwant) {
+				t.Errorf("%v: float32 product differs", d)
+			}
+			if !slices.Equal(ic, iwant) {
+				t.Errorf("%v: integer product differs", d)
+			}
+		}
+	})
+}
+
+// The same bits on every machine, with every compiler setting: one fixed product, one fixed hash.
+func TestF32Golden(t *testing.T) {
+	eachRung(t, func(t *testing.T) {
+		const m, n, k = 31, 107, 211
+		rng := rand.New(rand.NewPCG(11, 12))
+		fill := func(length int) []float32 {
+			s := make([]float32, length)
+			for i := range s {
+				// Exponents from -15 to 0, both signs.
+				s[i] = fromBits(rng.Uint32()&0x87ffffff | 0x38000000)
+			}
+			return s
+		}
+		a, b, bias, c := fill(m*k), fill(k*n), fill(n), make([]float32, m*n)
+		p := F32{M: m, A: a, LDA: k, B: PackF32(b, k, n, n, false), C: c, LDC: n, Bias: bias}
+		p.Run(Region{0, m, 0, n}, new(Scratch))
+		hash := fnv.New64a()
+		for _, v := range c {
+			hash.Write(binary.LittleEndian.AppendUint32(nil, math.Float32bits(v)))
+		}
+		const want = 0x36f7acdee39aeb23
+		if got := hash.Sum64(); got != want {
+			t.Errorf("hash of the result is %#x, want %#x", got, uint64(want))
+		}
 	})
 }
 

@@ -37,7 +37,7 @@ func addScaled(y []int32, alpha int32, x []int32) {
 	addScaledGo(y, alpha, x)
 }
 
-// widenBytes stores src[i] ^ flip as little-endian 16-bit words and clears the rest of dst.
+// widenBytes stores src[i] ^ flip as little-endian 16-bit words.
 func widenBytes(dst, src []uint8, flip uint8) {
 	const lanes = 16
 	if n := len(src) / lanes; n > 0 && cpu.Current() >= cpu.AVX2 {

@@ -67,10 +67,9 @@ func addScaledGo(y []int32, alpha int32, x []int32) {
 	}
 }
 
-// widenBytesGo stores src[i] ^ flip as little-endian 16-bit words and clears the rest of dst.
+// widenBytesGo stores src[i] ^ flip as little-endian 16-bit words.
 func widenBytesGo(dst, src []uint8, flip uint8) {
 	for i, v := range src {
 		dst[2*i], dst[2*i+1] = v^flip, 0
 	}
-	clear(dst[2*len(src):])
 }

@@ -37,6 +37,7 @@ func (s *Scratch) prepareF32(a []float32, lda, m, rows, k int) (*float32, int) {
 }
 
 // prepareInt8 returns rows m to m+rows of A as kn wants them: shifted codes, whole groups, widened if the kernel says so.
+// What completes the last group is left as it is: B has zeros there.
 func (s *Scratch) prepareInt8(kn *kernelInt8, a []uint8, lda, m, rows, k int, shift int32) (*uint8, int) {
 	if k == 0 {
 		return nil, 0
@@ -59,7 +60,7 @@ func (s *Scratch) prepareInt8(kn *kernelInt8, a []uint8, lda, m, rows, k int, sh
 	return &s.aInt8[0], stride
 }
 
-// flipBytes computes dst[i] = src[i] ^ flip and clears the rest of dst.
+// flipBytes computes dst[i] = src[i] ^ flip.
 func flipBytes(dst, src []uint8, flip uint8) {
 	wide := uint64(flip) * 0x0101010101010101
 	i := 0
@@ -69,7 +70,6 @@ func flipBytes(dst, src []uint8, flip uint8) {
 	for ; i < len(src); i++ {
 		dst[i] = src[i] ^ flip
 	}
-	clear(dst[len(src):])
 }
 
 // sumBytes returns Σ (a[i] ^ flip).
