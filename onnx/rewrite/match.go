@@ -33,35 +33,8 @@ func Const(v *onnx.Value) *onnx.Tensor {
 	if t := v.Const(); t != nil {
 		return t
 	}
-	n, _ := v.Producer()
-	return ConstantTensor(n)
-}
-
-// ConstantTensor returns the tensor that a Constant node makes; nil when n is nil, another operator, or sparse.
-func ConstantTensor(n *onnx.Node) *onnx.Tensor {
-	if n == nil || !n.Is("Constant") {
-		return nil
-	}
-	for _, a := range n.Attrs {
-		if a.Ref != "" {
-			return nil
-		}
-		switch a.Name {
-		case "value":
-			return a.Tensor
-		case "value_float":
-			return onnx.Scalar(a.Float)
-		case "value_int":
-			return onnx.Scalar(a.Int)
-		case "value_string":
-			return onnx.NewStrings([]int64{}, [][]byte{a.Bytes})
-		case "value_floats":
-			return onnx.Of(a.Floats)
-		case "value_ints":
-			return onnx.Of(a.Ints)
-		case "value_strings":
-			return onnx.NewStrings([]int64{int64(len(a.Strings))}, a.Strings)
-		}
+	if n, _ := v.Producer(); n != nil {
+		return n.Constant()
 	}
 	return nil
 }
