@@ -295,3 +295,26 @@ func BenchmarkObserve(b *testing.B) {
 		})
 	}
 }
+
+// The same bits on every machine and with every GOAMD64.
+func TestFigureBits(t *testing.T) {
+	c := Comparison{Classes: 4}
+	for _, s := range golden {
+		if err := c.Observe(s.ref, s.got); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := map[string]uint64{
+		"cosine":   0x3feee1a2308cbf8c,
+		"sqnr":     0x4025aa9461219ca8,
+		"max_abs":  0x3fe828f580000000,
+		"mean_abs": 0x3fc7fbe75ad2aaab,
+		"top1":     0x3feaaaaaaaaaaaab,
+		"kl":       0x3f99bc0ca904f758,
+	}
+	for _, m := range Metrics {
+		if got := math.Float64bits(m.Of(c.Result())); got != want[m.Name] {
+			t.Errorf("%s: %#x, want %#x", m.Name, got, want[m.Name])
+		}
+	}
+}

@@ -24,9 +24,8 @@ type Method struct {
 	choose       func(r RangeRule, h *Histogram, g Grid) (lo, hi float64)
 }
 
-// Methods are the ways to choose a range. (algorithms.md of the project has
-// the formulas; each range is then cut to the extremes seen and widened to
-// contain 0.)
+// Methods are the ways to choose a range. What they choose is cut to the
+// extremes seen and widened to contain 0.
 var Methods = []Method{
 	{Name: "minmax", extremesOnly: true,
 		Doc: "the extremes seen"},
