@@ -34,6 +34,8 @@ const (
 	Float8E8M0     DataType = 24
 	Uint2          DataType = 25
 	Int2           DataType = 26
+	Float6E2M3     DataType = 27
+	Float6E3M2     DataType = 28
 )
 
 // dataTypes has one row for each DataType: its name in the text form and the bits of one element (0: no fixed size).
@@ -46,6 +48,7 @@ var dataTypes = [...]struct {
 	Uint32: {"u32", 32}, Uint64: {"u64", 64}, Complex64: {"c64", 64}, Complex128: {"c128", 128}, BFloat16: {"bf16", 16},
 	Float8E4M3FN: {"f8e4m3fn", 8}, Float8E4M3FNUZ: {"f8e4m3fnuz", 8}, Float8E5M2: {"f8e5m2", 8}, Float8E5M2FNUZ: {"f8e5m2fnuz", 8},
 	Uint4: {"u4", 4}, Int4: {"i4", 4}, Float4E2M1: {"f4e2m1", 4}, Float8E8M0: {"f8e8m0", 8}, Uint2: {"u2", 2}, Int2: {"i2", 2},
+	Float6E2M3: {"f6e2m3", 6}, Float6E3M2: {"f6e3m2", 6},
 }
 
 // Valid reports whether t is an element type this package knows.

@@ -28,7 +28,7 @@ type Model struct {
 	Graph           *Graph
 	Functions       []*Function
 
-	extra extra // what the file held beyond this
+	extra *remainder // what the file held beyond this
 	file  *source
 }
 
@@ -70,7 +70,7 @@ type Function struct {
 	Metadata               []Entry
 	Body                   *Graph
 
-	extra extra
+	extra *remainder
 }
 
 // A Graph is a list of nodes in topological order, with inputs, outputs and initializers. It may be a subgraph: the
@@ -86,14 +86,17 @@ type Graph struct {
 
 	first, last *Node
 	values      map[string]*Value // every value defined in this graph, by name
-	taken       map[string]bool   // further names not to give: of nodes and of subgraphs' values
+	taken       map[string]bool   // on a main graph: every name in use in it and its subgraphs; nil until FreshName needs it
+	next        map[string]int    // the number that FreshName tries next, by base
 	owner       *Node             // the node whose attribute this graph is; nil for a model's main graph
-	extra       extra
+	infos       []info            // value_info as the file listed it
+	mentions    map[mention]restated
+	extra       *remainder
 }
 
 // NewGraph returns an empty graph.
 func NewGraph(name string) *Graph {
-	return &Graph{Name: name, values: map[string]*Value{}, taken: map[string]bool{}}
+	return &Graph{Name: name, values: map[string]*Value{}}
 }
 
 // A Value is one edge of the graph: a graph input, an initializer, or a node's output. Names are unique in a graph.
@@ -108,9 +111,10 @@ type Value struct {
 	index    int // of the producer's outputs
 	constant *Tensor
 	input    bool
-	outputs  int // how often it is an output of its graph
+	listed   bool     // the file's value_info has it
+	outputIn []*Graph // the graphs it is an output of, once for each time
 	uses     []Use
-	extra    extra
+	extra    *remainder
 }
 
 // A Use is a place where a node takes a value.
@@ -141,7 +145,6 @@ func (v *Value) SetConst(t *Tensor) {
 		panic("onnx: SetConst on a value that is no initializer: " + v.name)
 	}
 	v.constant = t
-	v.extra = extra{}
 	if v.Type != nil {
 		v.Type = typeOfTensor(t)
 	}
@@ -150,8 +153,17 @@ func (v *Value) SetConst(t *Tensor) {
 // IsInput reports whether v is an input of its graph.
 func (v *Value) IsInput() bool { return v.input }
 
-// IsOutput reports whether v is an output of its graph.
-func (v *Value) IsOutput() bool { return v.outputs > 0 }
+// IsOutput reports whether v is an output of its graph, or of a graph inside that hands it on.
+func (v *Value) IsOutput() bool { return len(v.outputIn) > 0 }
+
+// inUse reports whether a node or a graph output takes v.
+func (v *Value) inUse() bool { return len(v.uses) > 0 || len(v.outputIn) > 0 }
+
+// leave takes one mention among g's outputs back.
+func (v *Value) leave(g *Graph) {
+	i := slices.Index(v.outputIn, g)
+	v.outputIn = slices.Delete(v.outputIn, i, i+1)
+}
 
 func (v *Value) String() string {
 	if v == nil {
@@ -264,6 +276,9 @@ func (g *Graph) define(v *Value) *Value {
 	}
 	v.graph = g
 	g.values[v.name] = v
+	if root := g.Root(); root.taken != nil {
+		root.taken[v.name] = true
+	}
 	return v
 }
 
@@ -271,33 +286,31 @@ func (g *Graph) define(v *Value) *Value {
 // has it, and reserves it.
 func (g *Graph) FreshName(base string) string {
 	root := g.Root()
-	root.reserve()
+	if root.taken == nil {
+		root.taken, root.next = map[string]bool{}, map[string]int{}
+		g.Root().collectNames(root.taken)
+	}
 	name := base
-	for k := 1; root.taken[name] || g.Lookup(name) != nil; k++ {
-		name = fmt.Sprintf("%s_%d", base, k)
+	for root.taken[name] || name == "" {
+		root.next[base]++
+		name = fmt.Sprintf("%s_%d", base, root.next[base])
 	}
 	root.taken[name] = true
 	return name
 }
 
-// reserve collects the names in use once, on a main graph.
-func (g *Graph) reserve() {
-	if g.taken[""] {
-		return
-	}
-	g.taken[""] = true
+// collectNames adds every name in use in g and its subgraphs.
+func (g *Graph) collectNames(taken map[string]bool) {
 	for name := range g.values {
-		g.taken[name] = true
+		taken[name] = true
 	}
-	for n := range g.AllNodes() {
-		g.taken[n.Name] = true
-		for _, v := range n.outputs {
-			g.taken[v.String()] = true
-		}
+	for _, i := range g.infos {
+		taken[i.name] = true
+	}
+	for n := range g.Nodes() {
+		taken[n.Name] = true
 		for _, s := range n.Subgraphs() {
-			for name := range s.values {
-				g.taken[name] = true
-			}
+			s.collectNames(taken)
 		}
 	}
 }
@@ -319,39 +332,42 @@ func (g *Graph) AddConst(name string, t *Tensor) *Value {
 // AddOutput makes v, defined in g or, in a subgraph, in an enclosing graph, the next output of g.
 func (g *Graph) AddOutput(v *Value) {
 	g.outputs = append(g.outputs, v)
-	v.outputs++
+	v.outputIn = append(v.outputIn, g)
 }
 
 // SetOutput replaces an output. The output's name becomes v's: use Replace where names must stay.
 func (g *Graph) SetOutput(i int, v *Value) {
-	g.outputs[i].outputs--
+	g.outputs[i].leave(g)
 	g.outputs[i] = v
-	v.outputs++
+	v.outputIn = append(v.outputIn, g)
 }
 
-// DropInput removes an input from the list; an initializer that was listed stays an initializer.
+// DropInput removes an input from the list; an initializer that was listed stays an initializer. Any other must be unused.
 func (g *Graph) DropInput(v *Value) {
+	if v.constant == nil && v.inUse() {
+		panic("onnx: DropInput on an input in use: " + v.name)
+	}
 	g.inputs = slices.DeleteFunc(g.inputs, func(w *Value) bool { return w == v })
 	v.input = false
 	if v.constant == nil {
-		if len(v.uses) > 0 || v.outputs > 0 {
-			panic("onnx: DropInput on an input in use: " + v.name)
-		}
-		delete(g.values, v.name)
-		v.graph = nil
+		g.undefine(v)
 	}
+}
+
+func (g *Graph) undefine(v *Value) {
+	delete(g.values, v.name)
+	v.graph = nil
 }
 
 // DropConst removes an initializer that nothing uses.
 func (g *Graph) DropConst(v *Value) {
-	if len(v.uses) > 0 || v.outputs > 0 {
+	if v.inUse() {
 		panic("onnx: DropConst on an initializer in use: " + v.name)
 	}
 	g.consts = slices.DeleteFunc(g.consts, func(w *Value) bool { return w == v })
 	v.constant = nil
 	if !v.input {
-		delete(g.values, v.name)
-		v.graph = nil
+		g.undefine(v)
 	}
 }
 
@@ -366,37 +382,48 @@ func (v *Value) Rename(name string) {
 	delete(v.graph.values, v.name)
 	v.name = name
 	v.graph.values[name] = v
-	v.graph.Root().taken[name] = true
+	if root := v.graph.Root(); root.taken != nil {
+		root.taken[name] = true
+	}
 }
 
-// ReplaceUses makes every node that takes old take v instead. Graph outputs are left alone: see Replace.
+// ReplaceUses makes every node that takes old take v instead; nodes that compute v from old too, so take their uses first
+// where such exist. Graph outputs are left alone: see Replace.
 func ReplaceUses(old, v *Value) {
-	for _, u := range slices.Clone(old.uses) {
-		u.Node.SetInput(u.Index, v)
+	if old == v {
+		return
 	}
+	for _, u := range old.uses {
+		u.Node.inputs[u.Index] = v
+	}
+	v.uses = append(v.uses, old.uses...)
+	old.uses = nil
 }
 
 // Replace puts v in old's place everywhere. Where old is an output of its graph, v becomes the output and takes over
 // old's name, so that callers of the model see no change; old gets a fresh name. That asks for v to be a node's output in
 // the same graph that is no output itself: Replace reports false, with nothing changed, when it is not.
 func Replace(old, v *Value) bool {
-	if old.outputs > 0 && (v.producer == nil || v.graph != old.graph || v.outputs > 0) {
+	if old == v {
+		return true
+	}
+	isOutput := slices.Contains(old.outputIn, old.graph)
+	if isOutput && (v.producer == nil || v.graph != old.graph || slices.Contains(v.outputIn, v.graph)) {
 		return false
 	}
 	ReplaceUses(old, v)
-	if old.outputs == 0 {
+	for _, g := range slices.Clone(old.outputIn) {
+		g.SetOutput(slices.Index(g.outputs, old), v)
+	}
+	if !isOutput {
 		return true
 	}
-	g, name := old.graph, old.name
-	for i, o := range g.outputs {
-		if o == old {
-			g.SetOutput(i, v)
-		}
-	}
-	old.Rename(g.FreshName(name))
+	name := old.name
+	old.Rename(old.graph.FreshName(name))
 	v.Rename(name)
-	if v.Type == nil || old.Type != nil && v.Type.Shape == nil {
+	if v.Type == nil || old.Type != nil && v.Type.Shape == nil && v.Type.Kind == old.Type.Kind && v.Type.Elem == old.Type.Elem {
 		v.Type = old.Type.Clone()
 	}
+	v.Doc, v.Metadata, v.extra = old.Doc, old.Metadata, old.extra
 	return true
 }

@@ -1,6 +1,7 @@
 package onnx
 
 import (
+	"fmt"
 	"slices"
 )
 
@@ -18,7 +19,7 @@ type Node struct {
 	outputs    []*Value // nil: an optional output left out
 	graph      *Graph
 	prev, next *Node
-	extra      extra
+	extra      *remainder
 }
 
 // Graph returns the graph the node is in; nil after it was removed.
@@ -58,7 +59,8 @@ func (n *Node) SetInput(i int, v *Value) {
 		n.inputs = append(n.inputs, nil)
 	}
 	if old := n.inputs[i]; old != nil {
-		old.uses = slices.DeleteFunc(old.uses, func(u Use) bool { return u == Use{n, i} })
+		// A new slice, so that a caller who goes through Uses meanwhile sees them all.
+		old.uses = slices.DeleteFunc(slices.Clone(old.uses), func(u Use) bool { return u == Use{n, i} })
 	}
 	n.inputs[i] = v
 	if v != nil {
@@ -80,43 +82,77 @@ func (n *Node) Is(ops ...string) bool {
 }
 
 // Key returns the node's key (formats.md): its name where it has one that is unique in its graph, else OPERATOR:FIRST_OUTPUT;
-// inside subgraphs the keys of the owners stand in front: If_3/then_branch/KEY.
+// inside subgraphs the keys of the owners stand in front: If_3/then_branch/KEY. It looks through the whole graph: for many
+// nodes use Graph.Keys.
 func (n *Node) Key() string {
-	key := n.Name
-	if key != "" {
-		for m := range n.graph.Nodes() {
-			if m != n && m.Name == key {
-				key = ""
-				break
-			}
+	if n.graph == nil {
+		return n.ownKey(false)
+	}
+	unique := true
+	for m := range n.graph.Nodes() {
+		unique = unique && (m == n || m.Name != n.Name)
+	}
+	return n.graph.keyPrefix() + n.ownKey(unique)
+}
+
+// Keys returns the keys of all nodes of g and its subgraphs.
+func (g *Graph) Keys() map[*Node]string {
+	keys := map[*Node]string{}
+	g.addKeys(keys, g.keyPrefix())
+	return keys
+}
+
+func (g *Graph) addKeys(keys map[*Node]string, prefix string) {
+	count := map[string]int{}
+	for n := range g.Nodes() {
+		count[n.Name]++
+	}
+	for n := range g.Nodes() {
+		keys[n] = prefix + n.ownKey(count[n.Name] == 1)
+		for _, s := range n.Subgraphs() {
+			s.addKeys(keys, keys[n]+"/"+s.role()+"/")
 		}
 	}
-	if key == "" {
-		key = n.Op + ":" + n.Output(0).String()
+}
+
+// ownKey returns the key without prefix.
+func (n *Node) ownKey(unique bool) string {
+	if n.Name != "" && unique {
+		return n.Name
 	}
-	if o := n.graph.owner; o != nil {
-		for _, a := range o.Attrs {
-			if a.Graph == n.graph {
-				return o.Key() + "/" + a.Name + "/" + key
-			}
-			for _, g := range a.Graphs {
-				if g == n.graph {
-					return o.Key() + "/" + a.Name + "/" + key
-				}
-			}
+	for _, v := range n.outputs {
+		if v != nil {
+			return n.Op + ":" + v.name
 		}
 	}
-	return key
+	return n.Op + ":"
+}
+
+func (g *Graph) keyPrefix() string {
+	if g.owner == nil {
+		return ""
+	}
+	return g.owner.Key() + "/" + g.role() + "/"
+}
+
+// role returns the name of the attribute that a subgraph is, with its place in a list of graphs.
+func (g *Graph) role() string {
+	for _, a := range g.owner.Attrs {
+		if a.Graph == g {
+			return a.Name
+		}
+		if i := slices.Index(a.Graphs, g); i >= 0 {
+			return fmt.Sprintf("%s[%d]", a.Name, i)
+		}
+	}
+	return "?"
 }
 
 // Subgraphs returns the graphs among the attributes.
 func (n *Node) Subgraphs() []*Graph {
 	var gs []*Graph
 	for _, a := range n.Attrs {
-		if a.Graph != nil {
-			gs = append(gs, a.Graph)
-		}
-		gs = append(gs, a.Graphs...)
+		gs = append(gs, a.graphs()...)
 	}
 	return gs
 }
@@ -137,6 +173,9 @@ func (g *Graph) InsertBefore(mark *Node, s NodeSpec) *Node {
 	if mark == nil {
 		return g.InsertAfter(g.last, s)
 	}
+	if mark.graph != g {
+		panic("onnx: insert before a node of another graph: " + mark.Op)
+	}
 	return g.insert(mark.prev, s)
 }
 
@@ -144,7 +183,10 @@ func (g *Graph) InsertBefore(mark *Node, s NodeSpec) *Node {
 func (g *Graph) InsertAfter(mark *Node, s NodeSpec) *Node { return g.insert(mark, s) }
 
 func (g *Graph) insert(prev *Node, s NodeSpec) *Node {
-	n := &Node{Op: s.Op, Domain: s.Domain, Name: s.Name, Attrs: s.Attrs, graph: g}
+	if prev != nil && prev.graph != g {
+		panic("onnx: insert beside a node of another graph: " + prev.Op)
+	}
+	n := &Node{Op: s.Op, Domain: s.Domain, Name: s.Name, Attrs: slices.Clone(s.Attrs), graph: g}
 	g.link(n, prev)
 	for i, v := range s.Inputs {
 		n.SetInput(i, v)
@@ -180,32 +222,22 @@ func (g *Graph) link(n, prev *Node) {
 // Remove takes n, whose outputs nothing uses, out of its graph. It panics if something does.
 func (g *Graph) Remove(n *Node) {
 	for _, v := range n.outputs {
-		if v != nil && (len(v.uses) > 0 || v.outputs > 0) {
+		if v != nil && v.inUse() {
 			panic("onnx: Remove of " + n.Op + " whose output is in use: " + v.name)
 		}
 	}
 	for i := range n.inputs {
 		n.SetInput(i, nil)
 	}
-	for _, s := range n.Subgraphs() {
-		s.release()
+	for _, a := range n.Attrs {
+		a.disown(n)
 	}
 	for _, v := range n.outputs {
 		if v != nil {
-			delete(g.values, v.name)
-			v.graph = nil
+			g.undefine(v)
 		}
 	}
-	if n.prev == nil {
-		g.first = n.next
-	} else {
-		n.prev.next = n.next
-	}
-	if n.next == nil {
-		g.last = n.prev
-	} else {
-		n.next.prev = n.prev
-	}
+	g.unlink(n)
 	n.graph = nil // prev and next stay, for iterators standing on n
 }
 
@@ -213,24 +245,50 @@ func (g *Graph) Remove(n *Node) {
 func (g *Graph) release() {
 	for n := range g.AllNodes() {
 		for i, v := range n.inputs {
-			if v != nil && v.graph != n.graph {
+			if v != nil && !v.graph.inside(g) {
 				n.SetInput(i, nil)
 			}
 		}
+		for _, s := range n.Subgraphs() {
+			s.releaseOutputs(g)
+		}
 	}
+	g.releaseOutputs(g)
+}
+
+func (g *Graph) releaseOutputs(top *Graph) {
 	for _, o := range g.outputs {
-		if o.graph != g {
-			o.outputs--
+		if !o.graph.inside(top) {
+			o.leave(g)
 		}
 	}
 }
 
-// MoveAfter moves n behind mark (to the front when mark is nil) in the same graph.
+// inside reports whether g is top or a graph inside it.
+func (g *Graph) inside(top *Graph) bool {
+	for ; g != nil; g = g.Parent() {
+		if g == top {
+			return true
+		}
+	}
+	return false
+}
+
+// MoveAfter moves n behind mark (to the front when mark is nil) in the same graph. An iteration that stands on n goes on
+// from n's new place.
 func (n *Node) MoveAfter(mark *Node) {
 	g := n.graph
 	if mark == n {
 		return
 	}
+	if mark != nil && mark.graph != g {
+		panic("onnx: MoveAfter a node of another graph: " + mark.Op)
+	}
+	g.unlink(n)
+	g.link(n, mark)
+}
+
+func (g *Graph) unlink(n *Node) {
 	if n.prev == nil {
 		g.first = n.next
 	} else {
@@ -241,7 +299,6 @@ func (n *Node) MoveAfter(mark *Node) {
 	} else {
 		n.next.prev = n.prev
 	}
-	g.link(n, mark)
 }
 
 // An AttrKind is the type of an attribute. The numbers are those of AttributeProto.AttributeType.
@@ -285,15 +342,35 @@ type Attribute struct {
 	Graphs  []*Graph
 	Types   []*Type
 
-	extra extra
+	flags attrFlags
+	extra *remainder
 }
 
-func (a *Attribute) adopt(n *Node) {
-	if a.Graph != nil {
-		a.Graph.owner = n
+func (a *Attribute) graphs() []*Graph {
+	if a.Graph == nil {
+		return a.Graphs
 	}
-	for _, g := range a.Graphs {
+	return append([]*Graph{a.Graph}, a.Graphs...)
+}
+
+// adopt makes n the owner of the graphs in a.
+func (a *Attribute) adopt(n *Node) {
+	for _, g := range a.graphs() {
 		g.owner = n
+		if root := g.Root(); root.taken != nil {
+			g.collectNames(root.taken)
+		}
+		g.taken, g.next = nil, nil
+	}
+}
+
+// disown drops what the graphs in a use of the graphs around, as far as they still belong to n.
+func (a *Attribute) disown(n *Node) {
+	for _, g := range a.graphs() {
+		if g.owner == n {
+			g.release()
+			g.owner = nil
+		}
 	}
 }
 
@@ -342,19 +419,28 @@ func (n *Node) Attr(name string) *Attribute {
 
 // SetAttr adds or replaces an attribute.
 func (n *Node) SetAttr(a *Attribute) {
-	a.adopt(n)
 	for i, b := range n.Attrs {
 		if b.Name == a.Name {
+			if b != a {
+				b.disown(n)
+			}
 			n.Attrs[i] = a
+			a.adopt(n)
 			return
 		}
 	}
 	n.Attrs = append(n.Attrs, a)
+	a.adopt(n)
 }
 
 // DropAttr removes an attribute if the node has it.
 func (n *Node) DropAttr(name string) {
-	n.Attrs = slices.DeleteFunc(n.Attrs, func(a *Attribute) bool { return a.Name == name })
+	n.Attrs = slices.DeleteFunc(n.Attrs, func(a *Attribute) bool {
+		if a.Name == name {
+			a.disown(n)
+		}
+		return a.Name == name
+	})
 }
 
 // Int returns an integer attribute, or the default.

@@ -3,6 +3,7 @@ package onnx
 import (
 	"fmt"
 	"math"
+	"slices"
 	"sync"
 	"unsafe"
 
@@ -17,6 +18,7 @@ type Tensor struct {
 	Dims []int64
 
 	data    []byte
+	owned   bool // data was made here and may be written to and reused
 	strs    [][]byte
 	load    func() ([]byte, [][]byte, error) // decodes or maps the bytes on first use
 	once    sync.Once
@@ -29,18 +31,30 @@ func New(t DataType, dims []int64, data []byte) *Tensor {
 	if want := t.ByteSize(NumElements(dims)); int64(len(data)) != want {
 		panic(fmt.Sprintf("onnx.New: %s%v needs %d bytes, not %d", t, dims, want, len(data)))
 	}
-	return &Tensor{Type: t, Dims: dims, data: data}
+	return &Tensor{Type: t, Dims: slices.Clone(dims), data: data}
 }
 
 // NewStrings returns a string tensor.
-func NewStrings(dims []int64, s [][]byte) *Tensor { return &Tensor{Type: String, Dims: dims, strs: s} }
+func NewStrings(dims []int64, s [][]byte) *Tensor {
+	if n := NumElements(dims); int64(len(s)) != n {
+		panic(fmt.Sprintf("onnx.NewStrings: %v needs %d strings, not %d", dims, n, len(s)))
+	}
+	return &Tensor{Type: String, Dims: slices.Clone(dims), strs: s}
+}
 
 // Zeros returns a new tensor filled with zeros.
 func Zeros(t DataType, dims ...int64) *Tensor {
-	n := t.ByteSize(NumElements(dims))
-	// Backed by 8-byte words so that every element type is aligned.
+	z := &Tensor{Type: t, Dims: slices.Clone(dims), data: makeAligned(t.ByteSize(NumElements(dims))), owned: true}
+	if t == String {
+		z.strs = make([][]byte, NumElements(dims))
+	}
+	return z
+}
+
+// makeAligned returns n zero bytes, backed by 8-byte words so that every element type is aligned.
+func makeAligned(n int64) []byte {
 	w := make([]uint64, (n+7)/8)
-	return &Tensor{Type: t, Dims: dims, data: unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(w))), n)}
+	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(w))), len(w)*8)[:n]
 }
 
 // An Elem is a Go type that is the memory form of an element type.
@@ -87,20 +101,27 @@ func Of[E Elem](v []E, dims ...int64) *Tensor {
 }
 
 // Scalar returns a tensor of rank 0.
-func Scalar[E Elem](v E) *Tensor { return Of([]E{v}, []int64{}...).scalar() }
+func Scalar[E Elem](v E) *Tensor { return Of([]E{v}, []int64{}...) }
 
-func (t *Tensor) scalar() *Tensor { t.Dims = []int64{}; return t }
-
-// NumElements returns the product of dims. It panics on overflow, which Check and the reader exclude.
+// NumElements returns the product of dims. It panics on negative ones and on overflow, which the reader excludes.
 func NumElements(dims []int64) int64 {
+	n, ok := countElements(dims)
+	if !ok {
+		panic(fmt.Sprintf("onnx: impossible dimensions %v", dims))
+	}
+	return n
+}
+
+// countElements returns the product of dims, and whether the dimensions are possible: the bits can be counted.
+func countElements(dims []int64) (int64, bool) {
 	n := int64(1)
 	for _, d := range dims {
-		if d != 0 && (d < 0 || n > math.MaxInt64/16/d) {
-			panic(fmt.Sprintf("onnx: impossible dimensions %v", dims))
+		if d != 0 && (d < 0 || n > math.MaxInt64/128/d) {
+			return 0, false
 		}
 		n *= d
 	}
-	return n
+	return n, true
 }
 
 // Len returns the number of elements.
@@ -162,21 +183,31 @@ func Data[E Elem](t *Tensor) []E {
 	return unsafe.Slice((*E)(p), len(b)/size)
 }
 
-// Resize turns t into a tensor of another type and shape, reusing its memory where it suffices. The contents are
-// undefined. Dims is copied into t.
+// Resize turns t into a tensor of another type and shape. The contents are undefined. Memory that t made itself is reused
+// where it suffices; views of a file and memory of others never are. Dims is copied into t.
 func (t *Tensor) Resize(dt DataType, dims ...int64) {
 	n := dt.ByteSize(NumElements(dims))
 	t.Type = dt
 	t.Dims = append(t.Dims[:0], dims...)
-	if int64(cap(t.data)) < n {
-		w := make([]uint64, (n+7)/8)
-		t.data = unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(w))), len(w)*8)
+	if !t.owned || int64(cap(t.data)) < n {
+		t.data, t.owned = makeAligned(n), true
 	}
 	t.data = t.data[:n]
 	t.strs = nil
 	if dt == String {
 		t.strs = make([][]byte, NumElements(dims))
 	}
+	t.load, t.loadErr, t.source = nil, nil, nil
+}
+
+// Bind makes t a tensor over data, which must have the bytes that dt and dims ask for. Dims is copied into t.
+func (t *Tensor) Bind(dt DataType, data []byte, dims ...int64) {
+	if want := dt.ByteSize(NumElements(dims)); int64(len(data)) != want {
+		panic(fmt.Sprintf("onnx.Tensor.Bind: %s%v needs %d bytes, not %d", dt, append([]int64{}, dims...), want, len(data)))
+	}
+	t.Type, t.data, t.owned, t.strs = dt, data, false, nil
+	t.Dims = append(t.Dims[:0], dims...)
+	t.load, t.loadErr, t.source = nil, nil, nil
 }
 
 // Reshaped returns a tensor with other dims that shares the bytes.
@@ -189,11 +220,9 @@ func (t *Tensor) Reshaped(dims ...int64) *Tensor {
 
 // Clone returns a deep copy in memory.
 func (t *Tensor) Clone() *Tensor {
-	c := Zeros(t.Type, append([]int64{}, t.Dims...)...)
+	c := Zeros(t.Type, t.Dims...)
 	copy(c.data, t.Bytes())
-	if t.Type == String {
-		c.strs = append([][]byte{}, t.Strings()...)
-	}
+	copy(c.strs, t.Strings())
 	return c
 }
 

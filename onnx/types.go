@@ -37,6 +37,7 @@ const (
 	KindSequence
 	KindMap
 	KindOptional
+	KindOpaque // or of a kind this package does not know: kept, not modelled
 )
 
 // A Type is the type of a Value. Shape is nil when the rank is unknown; an empty, non-nil Shape is a scalar's.
@@ -46,8 +47,7 @@ type Type struct {
 	Shape      []Dim
 	Inner      *Type // element of a sequence or optional, value of a map
 	Denotation string
-	dimDenote  []string
-	unknown    []byte
+	origin     []byte // the TypeProto it came from, where that holds more than this
 }
 
 // TensorOf returns a tensor type. Without dims it has no known rank; use Scalar for rank 0.
@@ -81,6 +81,8 @@ func (t *Type) String() string {
 		return "optional(" + t.Inner.String() + ")"
 	case KindMap:
 		return "map(" + t.Elem.String() + "," + t.Inner.String() + ")"
+	case KindOpaque:
+		return "opaque"
 	}
 	var b strings.Builder
 	if t.Kind == KindSparse {
