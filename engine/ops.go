@@ -22,6 +22,8 @@ func init() {
 	ops = map[[2]string][]op{}
 	for _, rows := range [][]op{
 		controlOps,
+		matmulOps,
+		convOps,
 	} {
 		for _, o := range rows {
 			k := [2]string{o.domain, o.name}

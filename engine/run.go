@@ -276,7 +276,7 @@ func (f *frame) step(s *step) (err error) {
 		}
 	}()
 	r := &s.r
-	r.f, r.s, r.used, r.dimsUsed = f, s, 0, 0
+	r.f, r.s, r.used, r.dimsUsed, r.wide = f, s, 0, 0, nil
 	r.inputs = r.inputs[:0]
 	for i, slot := range s.in {
 		var t *onnx.Tensor
@@ -306,6 +306,7 @@ type run struct {
 	inputs   []*onnx.Tensor
 	used     int // words of scratch given out
 	dimsUsed int
+	wide     *widening // set while a float32 kernel runs on half precision
 }
 
 // in returns input i; nil when it is left out.
@@ -322,6 +323,9 @@ func (r *run) wants(i int) bool { return i < len(r.s.out) && r.s.out[i] >= 0 }
 // out makes output i with undefined contents. For an output left out it returns a scratch tensor.
 func (r *run) out(i int, dt onnx.DataType, dims ...int64) *onnx.Tensor {
 	r.check(dt, dims)
+	if r.wide != nil && i == 0 && dt == onnx.Float32 {
+		return r.wide.output(r, dims)
+	}
 	if !r.wants(i) {
 		return onnx.Zeros(dt, slices.Clone(dims)...)
 	}

@@ -1,0 +1,91 @@
+// Package quant moves numbers between float32 and integer codes: quantize, dequantize, and requantize, which brings the
+// int32 sums of a product to codes of another scale.
+//
+// Notation: f32 rounds to float32, rint rounds half to even, sat limits to the codes there are. A code is a byte; signed
+// says that it is an int8.
+package quant
+
+import "math"
+
+// Limits returns the least and the greatest code.
+func Limits(signed bool) (lo, hi int32) {
+	if signed {
+		return -128, 127
+	}
+	return 0, 255
+}
+
+// A float32 near magic has its unit in the last place, so that its bits minus magicBits are the rounded distance from
+// magic. Good for |distance| < 2^22.
+const (
+	magic     float32 = 3 << 22
+	magicBits int32   = 0x4B400000
+)
+
+// round returns rint(v) limited to lo … hi, which are integers; a NaN becomes lo.
+func round(v, lo, hi float32) int32 {
+	if !(v > lo) {
+		v = lo
+	}
+	if v > hi {
+		v = hi
+	}
+	return int32(math.Float32bits(float32(v+magic))) - magicBits
+}
+
+// Quantize computes dst[i] = sat(rint(f32(x[i]/scale)) + zero).
+func Quantize(dst []uint8, x []float32, scale float32, zero int32, signed bool) {
+	lo, hi := Limits(signed)
+	l, h := float32(lo-zero), float32(hi-zero)
+	x = x[:len(dst)]
+	for i, v := range x {
+		dst[i] = uint8(round(v/scale, l, h) + zero)
+	}
+}
+
+// Dequantize computes dst[i] = f32(f32(x[i]-zero)·scale).
+func Dequantize(dst []float32, x []uint8, scale float32, zero int32, signed bool) {
+	x = x[:len(dst)]
+	if signed {
+		for i, v := range x {
+			dst[i] = float32(int32(int8(v))-zero) * scale
+		}
+		return
+	}
+	for i, v := range x {
+		dst[i] = float32(int32(v)-zero) * scale
+	}
+}
+
+// Requantize computes dst[i] = sat(rint(f32(f32(acc[i])·multiplier[i])) + zero).
+func Requantize(dst []uint8, acc []int32, multiplier []float32, zero int32, signed bool) {
+	lo, hi := Limits(signed)
+	l, h := float32(lo-zero), float32(hi-zero)
+	acc, multiplier = acc[:len(dst)], multiplier[:len(dst)]
+	for i, v := range acc {
+		dst[i] = uint8(round(float32(float32(v)*multiplier[i]), l, h) + zero)
+	}
+}
+
+// Scale computes dst[i] = f32(f32(acc[i])·multiplier[i]) + bias[i]; bias may be nil.
+func Scale(dst []float32, acc []int32, multiplier, bias []float32) {
+	acc, multiplier = acc[:len(dst)], multiplier[:len(dst)]
+	if bias == nil {
+		for i, v := range acc {
+			dst[i] = float32(float32(v) * multiplier[i])
+		}
+		return
+	}
+	bias = bias[:len(dst)]
+	for i, v := range acc {
+		dst[i] = float32(float32(v)*multiplier[i]) + bias[i]
+	}
+}
+
+// Map computes dst[i] = table[x[i]].
+func Map(dst, x []uint8, table *[256]uint8) {
+	x = x[:len(dst)]
+	for i, v := range x {
+		dst[i] = table[v]
+	}
+}
