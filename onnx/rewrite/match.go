@@ -114,6 +114,17 @@ func Bypass(c *Context, n *onnx.Node, v *onnx.Value) bool {
 	return true
 }
 
+// Absorb removes next, whose work the producer of v, its only input that is not constant, does from now on: v loses its old
+// meaning and takes over that of next's first output, with the name. v must have no other use and be of the same graph.
+func Absorb(c *Context, next *onnx.Node, v *onnx.Value) {
+	name := next.Output(0).Name()
+	c.Trace.Gone(v)
+	Bypass(c, next, v)
+	if v.Name() != name && v.Graph().Value(name) == nil {
+		v.Rename(name)
+	}
+}
+
 // RemoveUnused removes n when nothing uses its outputs, and reports whether it did.
 func RemoveUnused(n *onnx.Node) bool {
 	if slices.ContainsFunc(n.Outputs(), Used) {
