@@ -99,6 +99,15 @@ func roundTrip(t testing.TB, name string, b []byte) *Model {
 	if err != nil || !bytes.Equal(out, again) {
 		t.Errorf("%s: the clone is written otherwise (%v)", name, err)
 	}
+	if err := Check(m); err != nil {
+		t.Errorf("%s: %v", name, err)
+	}
+	if err := Check(m.Clone()); err != nil {
+		t.Errorf("%s, cloned: %v", name, err)
+	}
+	if m.Text() != m.Clone().Text() {
+		t.Errorf("%s: the clone has another text", name)
+	}
 	return m
 }
 
