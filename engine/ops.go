@@ -22,8 +22,7 @@ func init() {
 	ops = map[[2]string][]op{}
 	for _, rows := range [][]op{
 		controlOps,
-		matmulOps,
-		convOps,
+		matmulOps, convOps, poolOps, normOps, resizeOps, quantOps, quantMatMulOps, quantConvOps, quantElementOps,
 	} {
 		for _, o := range rows {
 			k := [2]string{o.domain, o.name}

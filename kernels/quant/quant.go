@@ -89,3 +89,16 @@ func Map(dst, x []uint8, table *[256]uint8) {
 		dst[i] = table[v]
 	}
 }
+
+// MinMax returns the least and the greatest of 0 and the elements of x; NaN is passed over.
+func MinMax(x []float32) (lo, hi float32) {
+	for _, v := range x {
+		if v < lo {
+			lo = v
+		}
+		if v > hi {
+			hi = v
+		}
+	}
+	return lo, hi
+}
