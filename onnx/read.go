@@ -59,7 +59,7 @@ func Parse(b []byte) (*Model, error) { return parse(b, &source{name: "model"}) }
 
 func parse(b []byte, src *source) (m *Model, err error) {
 	err = Guard(func() error {
-		skeleton, data, err := cutModel(b)
+		skeleton, data, err := cut(modelMessage, b)
 		if err != nil {
 			return err
 		}

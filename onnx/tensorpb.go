@@ -2,23 +2,17 @@ package onnx
 
 import (
 	"bytes"
-	"sync"
 
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/zqonnx/zqonnx/internal/onnxpb"
 )
-
-var tensorSchema = sync.OnceValue(func() *message {
-	return describe((*onnxpb.TensorProto)(nil).ProtoReflect().Descriptor(), map[protoreflect.FullName]*message{})
-})
 
 // ParseTensor reads a serialized TensorProto, such as the input_0.pb of a test data set, and returns its name too. The
 // tensor is a view of b, which must not be changed afterwards; typed fields are decoded on first use. External data are
 // refused. Errors wrap ErrBadModel.
 func ParseTensor(b []byte) (name string, t *Tensor, err error) {
-	skeleton, data, err := cutMessage(tensorSchema(), b)
+	skeleton, data, err := cut(tensorMessage, b)
 	if err != nil {
 		return "", nil, err
 	}
@@ -45,9 +39,8 @@ func MarshalTensor(name string, t *Tensor) ([]byte, error) {
 		if err != nil {
 			return err
 		}
-		s := &splicer{data: e.data}
-		s.splice(tensorSchema(), skeleton)
-		for _, piece := range s.pieces {
+		pieces, _ := splice(tensorMessage, skeleton, e.data)
+		for _, piece := range pieces {
 			b.Write(piece)
 		}
 		return nil

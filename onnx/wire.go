@@ -35,6 +35,12 @@ type field struct {
 	memory   int64    // rough bytes of one decoded element
 }
 
+// The messages that a file can be.
+const (
+	modelMessage  = "ModelProto"
+	tensorMessage = "TensorProto"
+)
+
 // Numbers of TensorProto's fields that hold elements.
 const (
 	floatData  = 4
@@ -49,21 +55,23 @@ const (
 // maxDepth bounds how deep messages nest: about 100 graphs in each other (graph, node, attribute).
 const maxDepth = 320
 
-var schema = sync.OnceValue(func() *message {
-	all := map[protoreflect.FullName]*message{}
-	return describe((*onnxpb.ModelProto)(nil).ProtoReflect().Descriptor(), all)
+// schema describes the messages by name.
+var schema = sync.OnceValue(func() map[protoreflect.Name]*message {
+	all := map[protoreflect.Name]*message{}
+	describe((*onnxpb.ModelProto)(nil).ProtoReflect().Descriptor(), all)
+	return all
 })
 
-func describe(d protoreflect.MessageDescriptor, all map[protoreflect.FullName]*message) *message {
-	if m := all[d.FullName()]; m != nil {
+func describe(d protoreflect.MessageDescriptor, all map[protoreflect.Name]*message) *message {
+	if m := all[d.Name()]; m != nil {
 		return m
 	}
 	m := &message{name: string(d.Name())}
-	all[d.FullName()] = m
+	all[d.Name()] = m
 	if t, err := protoregistry.GlobalTypes.FindMessageByName(d.FullName()); err == nil {
 		m.memory = 16 + int64(reflect.TypeOf(t.Zero().Interface()).Elem().Size())
 	}
-	isTensor := d.FullName() == (*onnxpb.TensorProto)(nil).ProtoReflect().Descriptor().FullName()
+	isTensor := d.Name() == tensorMessage
 	m.tensors = isTensor
 	for i := range d.Fields().Len() {
 		f := d.Fields().Get(i)
@@ -136,13 +144,11 @@ type cutter struct {
 // A span is a part of the file: [from, to).
 type span struct{ from, to int }
 
-// cutModel returns the skeleton of a serialized ModelProto and, of each of its tensors, the data fields as they stand in b.
-func cutModel(b []byte) (skeleton []byte, data [][][]byte, err error) { return cutMessage(schema(), b) }
-
-func cutMessage(m *message, b []byte) (skeleton []byte, data [][][]byte, err error) {
+// cut returns the skeleton of a serialized message and, of each tensor inside, the data fields as they stand in b.
+func cut(name protoreflect.Name, b []byte) (skeleton []byte, data [][][]byte, err error) {
 	b = b[:len(b):len(b)] // so that the capacity of what is left tells the place
 	c := &cutter{size: len(b), budget: 4*int64(len(b)) + 64<<20}
-	if skeleton, err = c.cut(nil, m, b, 0); err != nil {
+	if skeleton, err = c.cut(nil, schema()[name], b, 0); err != nil {
 		return nil, nil, err
 	}
 	data = make([][][]byte, len(c.data))
@@ -169,7 +175,7 @@ func (c *cutter) cut(dst []byte, m *message, b []byte, depth int) ([]byte, error
 		return nil, err
 	}
 	tensor := -1
-	if m.name == "TensorProto" {
+	if m.name == tensorMessage {
 		tensor = len(c.data)
 		c.data = append(c.data, nil)
 	}
@@ -261,10 +267,10 @@ type splicer struct {
 	pieces [][]byte
 }
 
-// spliceModel returns the pieces of the serialized model whose skeleton is b, and their total size.
-func spliceModel(b []byte, data [][][]byte) (pieces [][]byte, size int64) {
+// splice returns the pieces of the serialized message whose skeleton is b, and their total size.
+func splice(name protoreflect.Name, b []byte, data [][][]byte) (pieces [][]byte, size int64) {
 	s := &splicer{data: data}
-	size, _ = s.splice(schema(), b)
+	size, _ = s.splice(schema()[name], b)
 	return s.pieces, size
 }
 

@@ -26,7 +26,7 @@ func (e *encoder) encode(m *Model) (pieces [][]byte, size int64, err error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	pieces, size = spliceModel(skeleton, e.data)
+	pieces, size = splice(modelMessage, skeleton, e.data)
 	return pieces, size, nil
 }
 
