@@ -1,7 +1,5 @@
 package gemm
 
-import "unsafe"
-
 type kernelF32 = kernel[float32, float32, float32]
 
 // F32 is a product C[M, N] = A[M, K]·B[K, N] + Bias of float32 matrices. The package comment defines it to the bit.
@@ -33,40 +31,23 @@ func (p *F32) Run(r Region, s *Scratch) {
 		return
 	}
 	checkMatrix("A", len(p.A), p.M, b.k, p.LDA)
-	columns := r.N1 - r.N0
-	o := operands[float32, float32, float32]{
-		groups: kn.groups(b.k), panels: unsafe.SliceData(b.panels), nLo: r.N0, nHi: r.N1, accumulate: p.Accumulate,
-	}
-	if p.Bias != nil {
-		o.bias = p.Bias[:b.n][r.N0:]
-	}
 	switch {
 	case p.C != nil:
 		checkMatrix("C", len(p.C), p.M, b.n, p.LDC)
 	case p.Accumulate || p.Epilogue == nil:
 		panic("gemm: no C, and no epilogue to take its place")
 	}
-
-	rowBytes := 4 * b.k
-	if p.Epilogue != nil {
-		rowBytes += 4 * columns
+	var bias []float32
+	if p.Bias != nil {
+		bias = p.Bias[:b.n][r.N0:]
 	}
-	step := rowBlock(rowBytes, kn.tileRows)
-	for m := r.M0; m < r.M1; m += step {
-		o.rows = min(step, r.M1-m)
-		o.a, o.lda = s.prepareF32(p.A, p.LDA, m, o.rows, b.k)
-		var c []float32
-		if p.C != nil {
-			c, o.ldc = p.C[m*p.LDC+r.N0:], p.LDC
-			c = c[:(o.rows-1)*o.ldc+columns]
-		} else {
-			s.cF32 = grow(s.cF32, o.rows*columns)
-			c, o.ldc = s.cF32, columns
-		}
-		o.c = &c[0]
-		kn.block(&o, &s.edgeF32)
+	kn.run(r, &product[float32, float32]{
+		k: b.k, panels: b.panels, c: p.C, ldc: p.LDC, accumulate: p.Accumulate, bias: bias, keepC: p.Epilogue != nil,
+	}, &s.f32, func(m, k, rows, depth int) (*float32, int) {
+		return s.prepareF32(p.A[m*p.LDA+k:], p.LDA, rows, depth)
+	}, func(m, rows int, c []float32, ldc int) {
 		if p.Epilogue != nil {
-			p.Epilogue.Tile(m, r.N0, o.rows, columns, c, o.ldc)
+			p.Epilogue.Tile(m, r.N0, rows, r.N1-r.N0, c, ldc)
 		}
-	}
+	})
 }

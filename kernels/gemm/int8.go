@@ -1,7 +1,5 @@
 package gemm
 
-import "unsafe"
-
 type kernelInt8 = kernel[uint8, int8, int32]
 
 // Int8 is a product of 8-bit integer matrices with zero points:
@@ -11,7 +9,7 @@ type kernelInt8 = kernel[uint8, int8, int32]
 // zeroB belongs to B.
 type Int8 struct {
 	M          int
-	A          []uint8 // row m begins at m*LDA; the bytes of int8 codes if Signed
+	A          []uint8 // row m begins at m*LDA; the bytes of int8 codes if Signed; what is between rows may be read
 	LDA        int     // ≥ K
 	Signed     bool    // A holds int8 codes
 	ZeroA      []int32 // 0 (all 0), 1 (per tensor) or M (per row) zero points of A
@@ -42,41 +40,22 @@ func (p *Int8) Run(r Region, s *Scratch) {
 	if len(p.ZeroA) > 1 && len(p.ZeroA) != p.M {
 		panic("gemm: A needs 0, 1 or M zero points")
 	}
-	columns := r.N1 - r.N0
-	o := operands[uint8, int8, int32]{
-		groups: kn.groups(b.k), panels: unsafe.SliceData(b.panels), nLo: r.N0, nHi: r.N1, accumulate: p.Accumulate,
-		bias: p.offset(r, s),
-	}
 	switch {
 	case p.C != nil:
 		checkMatrix("C", len(p.C), p.M, b.n, p.LDC)
 	case p.Accumulate || p.Epilogue == nil:
 		panic("gemm: no C, and no epilogue to take its place")
 	}
-
-	rowBytes := kn.groupA * o.groups
-	if p.Epilogue != nil {
-		rowBytes += 4 * columns
-	}
-	step := rowBlock(rowBytes, kn.tileRows)
-	for m := r.M0; m < r.M1; m += step {
-		o.rows = min(step, r.M1-m)
-		o.a, o.lda = s.prepareInt8(kn, p.A, p.LDA, m, o.rows, b.k, p.shift())
-		var c []int32
-		if p.C != nil {
-			c, o.ldc = p.C[m*p.LDC+r.N0:], p.LDC
-			c = c[:(o.rows-1)*o.ldc+columns]
-		} else {
-			s.cInt32 = grow(s.cInt32, o.rows*columns)
-			c, o.ldc = s.cInt32, columns
-		}
-		o.c = &c[0]
-		kn.block(&o, &s.edgeInt32)
-		p.correctRows(m, o.rows, r, c, o.ldc)
+	kn.run(r, &product[int8, int32]{
+		k: b.k, panels: b.panels, c: p.C, ldc: p.LDC, accumulate: p.Accumulate, bias: p.offset(r, s), keepC: p.Epilogue != nil,
+	}, &s.int32, func(m, k, rows, depth int) (*uint8, int) {
+		return s.prepareInt8(kn, p.A[m*p.LDA+k:], p.LDA, rows, depth, p.shift())
+	}, func(m, rows int, c []int32, ldc int) {
+		p.correctRows(m, rows, r, c, ldc)
 		if p.Epilogue != nil {
-			p.Epilogue.Tile(m, r.N0, o.rows, columns, c, o.ldc)
+			p.Epilogue.Tile(m, r.N0, rows, r.N1-r.N0, c, ldc)
 		}
-	}
+	})
 }
 
 // shift is what the kernels, which want uint8, add to the codes of A: int8 codes move up by 128, and their zero points too.

@@ -7,22 +7,22 @@ var (
 		goF32,
 		{
 			name: "gemmF32_6x16_avx2", rung: cpu.AVX2, tileRows: 6, tileColumns: 16, lanes: 8, group: 1, groupA: 1,
-			groupBlock: 1024, multiply: gemmF32_6x16_avx2,
+			groupBlock: 512, multiply: gemmF32_6x16_avx2,
 		},
 		{
 			name: "gemmF32_8x48_avx512", rung: cpu.AVX512VNNI, tileRows: 8, tileColumns: 48, lanes: 16, group: 1, groupA: 1,
-			groupBlock: 1024, multiply: gemmF32_8x48_avx512,
+			groupBlock: 512, multiply: gemmF32_8x48_avx512,
 		},
 	}
 	kernelsInt8 = []*kernelInt8{
 		goInt8,
 		{
 			name: "gemmU8S8_6x16_avx2", rung: cpu.AVX2, tileRows: 6, tileColumns: 16, lanes: 8, group: 2, groupA: 4,
-			groupBlock: 2048, multiply: gemmU8S8_6x16_avx2,
+			groupBlock: 1024, multiply: gemmU8S8_6x16_avx2,
 		},
 		{
 			name: "gemmU8S8_8x48_avx512vnni", rung: cpu.AVX512VNNI, tileRows: 8, tileColumns: 48, lanes: 16, group: 4, groupA: 4,
-			groupBlock: 1024, multiply: gemmU8S8_8x48_avx512vnni,
+			groupBlock: 512, multiply: gemmU8S8_8x48_avx512vnni,
 		},
 	}
 )

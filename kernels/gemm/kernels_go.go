@@ -9,11 +9,11 @@ import (
 // The plain Go kernels. Their vectors are narrower than their tiles so that every machine exercises ragged edges.
 var (
 	goF32 = &kernelF32{
-		name: "gemmF32_4x8_go", rung: cpu.Go, tileRows: 4, tileColumns: 8, lanes: 4, group: 1, groupA: 1, groupBlock: 1024,
+		name: "gemmF32_4x8_go", rung: cpu.Go, tileRows: 4, tileColumns: 8, lanes: 4, group: 1, groupA: 1, groupBlock: 512,
 		multiply: gemmF32_4x8_go,
 	}
 	goInt8 = &kernelInt8{
-		name: "gemmU8S8_4x8_go", rung: cpu.Go, tileRows: 4, tileColumns: 8, lanes: 4, group: 4, groupA: 4, groupBlock: 1024,
+		name: "gemmU8S8_4x8_go", rung: cpu.Go, tileRows: 4, tileColumns: 8, lanes: 4, group: 4, groupA: 4, groupBlock: 512,
 		multiply: gemmU8S8_4x8_go,
 	}
 )

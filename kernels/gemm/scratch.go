@@ -8,21 +8,15 @@ import (
 // Scratch is the working memory of one worker. The zero value is ready; it grows to what the largest product needs and is
 // reused from then on. It serves one Run at a time.
 type Scratch struct {
-	aF32      []float32
-	aInt8     []uint8
-	cF32      []float32
-	cInt32    []int32
-	offset    []int32
-	edgeF32   edge[float32]
-	edgeInt32 edge[int32]
+	aF32   []float32
+	aInt8  []uint8
+	offset []int32
+	f32    buffers[float32]
+	int32  buffers[int32]
 }
 
-// prepareF32 returns rows m to m+rows of A as the microkernels want them.
-func (s *Scratch) prepareF32(a []float32, lda, m, rows, k int) (*float32, int) {
-	if k == 0 {
-		return nil, 0
-	}
-	a = a[m*lda:]
+// prepareF32 returns rows of A [rows, k] as the microkernels want them.
+func (s *Scratch) prepareF32(a []float32, lda, rows, k int) (*float32, int) {
 	// Rows a multiple of 4 KiB apart share one set of the first-level cache, which cannot hold a tile's worth of them.
 	const wayElements = 4096 / 4
 	if rows == 1 || lda%wayElements != 0 {
@@ -36,26 +30,27 @@ func (s *Scratch) prepareF32(a []float32, lda, m, rows, k int) (*float32, int) {
 	return &s.aF32[0], stride
 }
 
-// prepareInt8 returns rows m to m+rows of A as kn wants them: shifted codes, whole groups, widened if the kernel says so.
-// What completes the last group is left as it is: B has zeros there.
-func (s *Scratch) prepareInt8(kn *kernelInt8, a []uint8, lda, m, rows, k int, shift int32) (*uint8, int) {
-	if k == 0 {
-		return nil, 0
-	}
-	a = a[m*lda:]
-	widened := kn.groupA != kn.group
-	if shift == 0 && k%kn.group == 0 && !widened {
+// prepareInt8 returns rows of A [rows, k] as kn wants them: shifted codes, widened if the kernel says so. What completes
+// the last group of a row may be anything: B has zeros there. It must only be readable.
+func (s *Scratch) prepareInt8(kn *kernelInt8, a []uint8, lda, rows, k int, shift int32) (*uint8, int) {
+	whole := kn.groups(k) * kn.group
+	width := kn.groupA / kn.group // bytes of a code
+	if shift == 0 && width == 1 && (rows-1)*lda+whole <= len(a) {
 		return &a[0], lda
 	}
-	stride := kn.groups(k) * kn.groupA
+	convert := flipBytes
+	if width == 2 {
+		convert = widenBytes
+	}
+	if span := (rows-1)*lda + k; span <= 2*rows*k { // rows lie close together: one run, with what is between them
+		s.aInt8 = grow(s.aInt8, (span-k+whole)*width)
+		convert(s.aInt8, a[:span], uint8(shift))
+		return &s.aInt8[0], lda * width
+	}
+	stride := whole * width
 	s.aInt8 = grow(s.aInt8, rows*stride)
 	for i := range rows {
-		row, codes := s.aInt8[i*stride:][:stride], a[i*lda:][:k]
-		if widened {
-			widenBytes(row, codes, uint8(shift))
-		} else {
-			flipBytes(row, codes, uint8(shift))
-		}
+		convert(s.aInt8[i*stride:], a[i*lda:][:k], uint8(shift))
 	}
 	return &s.aInt8[0], stride
 }
@@ -91,13 +86,6 @@ func sumBytes(a []uint8, flip uint8) int32 {
 		sum += uint64(v ^ flip)
 	}
 	return int32(sum)
-}
-
-// rowBlock returns how many rows to compute together: a multiple of tileRows that fills a part of the second-level cache.
-func rowBlock(rowBytes, tileRows int) int {
-	const budget = 256 << 10
-	rows := budget / max(rowBytes, 1)
-	return max(rows/tileRows, 1) * tileRows
 }
 
 // checkMatrix panics unless a slice of the given length holds [rows, columns] with rows ld apart: the microkernels do not
