@@ -256,8 +256,8 @@ type generalProduct struct {
 	rowC, columnC  int // steps in C
 }
 
-func (g *generalProduct) set(r *run, s *matrices) error {
-	a, b := r.in(0), r.in(1)
+// shapes takes the dims of A and B.
+func (g *generalProduct) shapes(a, b *onnx.Tensor, s *matrices) error {
 	if a.Rank() != 2 || b.Rank() != 2 {
 		return fmt.Errorf("operands of shapes %v and %v; Gemm takes matrices: %w", a.Dims, b.Dims, onnx.ErrBadModel)
 	}
@@ -274,6 +274,13 @@ func (g *generalProduct) set(r *run, s *matrices) error {
 		return fmt.Errorf("cannot multiply %v by %v with transA %v, transB %v: %w", a.Dims, b.Dims, g.transA, g.transB, onnx.ErrBadModel)
 	}
 	s.a, s.b = append(s.a[:0], 0), append(s.b[:0], 0)
+	return nil
+}
+
+func (g *generalProduct) set(r *run, s *matrices) error {
+	if err := g.shapes(r.in(0), r.in(1), s); err != nil {
+		return err
+	}
 	g.rowC, g.columnC = 0, 0
 	c := r.in(2)
 	if c == nil {

@@ -18,6 +18,7 @@ type worker struct {
 	out   tailInt8
 	rows  []float32 // im2col
 	codes []uint8
+	sums  []int32
 }
 
 // workers are shared by all programs, as the goroutines are. There are as many as ever ran at once.

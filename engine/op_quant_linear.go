@@ -239,7 +239,11 @@ func quantizeAny(y, tx, ts, tz *onnx.Tensor, q *affine, saturate bool) error {
 		s := scales[p]
 		if !isInt {
 			for i := lo; i < hi; i++ {
-				setCode(y.Type, out, i, int32(float.Encode(x[i]/s, saturate)))
+				v := x[i] / s
+				if v == 0 { // adding the zero point leaves no -0
+					v = 0
+				}
+				setCode(y.Type, out, i, int32(float.Encode(v, saturate)))
 			}
 			return
 		}
