@@ -360,13 +360,19 @@ func (d *decoder) attribute(g *Graph, n *Node, p *onnxpb.AttributeProto) (*Attri
 	switch a.Kind {
 	case AttrFloat:
 		empty = p.F == nil
-		a.Float, p.F = p.GetF(), nil
+		if a.Float = p.GetF(); a.Float != 0 || a.Ref == "" {
+			p.F = nil
+		}
 	case AttrInt:
 		empty = p.I == nil
-		a.Int, p.I = p.GetI(), nil
+		if a.Int = p.GetI(); a.Int != 0 || a.Ref == "" {
+			p.I = nil
+		}
 	case AttrString:
 		empty = p.S == nil
-		a.Bytes, p.S = p.S, nil
+		if a.Bytes = p.S; len(a.Bytes) > 0 || a.Ref == "" {
+			p.S = nil
+		}
 	case AttrTensor:
 		if empty = p.T == nil; !empty {
 			if a.Tensor, err = d.tensor(p.T, "tensor"); err != nil {

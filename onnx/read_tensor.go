@@ -293,8 +293,8 @@ func (s *tensorSource) strings() ([][]byte, error) {
 	return strs, err
 }
 
-// maxSparse bounds the memory of a sparse initializer made dense.
-const maxSparse = 1 << 30
+// maxSparse bounds the bytes of a sparse initializer made dense: 64 MB and a thousand times what is stored.
+func maxSparse(stored int64) int64 { return 64<<20 + 1000*stored }
 
 // sparse builds the dense form of a sparse initializer. The elements are filled in on first use.
 func (d *decoder) sparse(p *onnxpb.SparseTensorProto, name string) (*Tensor, error) {
@@ -310,7 +310,7 @@ func (d *decoder) sparse(p *onnxpb.SparseTensorProto, name string) (*Tensor, err
 	}
 	values, indices := rest.tensors[0], rest.tensors[1]
 	bits := int64(values.Type.Bits())
-	if !ok || bits == 0 || bits%8 != 0 || n > maxSparse/(bits/8) {
+	if !ok || bits == 0 || bits%8 != 0 || n > maxSparse(values.Type.ByteSize(values.source.elements))/(bits/8) {
 		return nil, badModel("%s: dimensions %v of %s are too large or impossible", what, shorten(dims), values.Type)
 	}
 	t := &Tensor{Type: values.Type, Dims: dims, source: &tensorSource{dtype: values.Type, elements: n, sparse: rest}}
