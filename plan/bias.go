@@ -1,0 +1,83 @@
+package plan
+
+import (
+	"github.com/zqonnx/zqonnx/engine"
+	"github.com/zqonnx/zqonnx/onnx"
+	"github.com/zqonnx/zqonnx/quantize"
+)
+
+// biasSamples bounds how many sequences the means of a layer's output are taken over.
+const biasSamples = 32
+
+// correctBiases finds, for every static Conv and Gemm, what quantization takes from the mean of each output channel when the
+// layer is fed with float inputs: rounded weights and clipped activations shift it, and the shift is what costs most on
+// smooth pictures. Since every layer is corrected, the layers behind see unshifted inputs. (DFQ, 1906.04721 §4.2.)
+func (m *planner) correctBiases() error {
+	if m.layout == nil || m.stats == nil {
+		return nil
+	}
+	var sites []*Site
+	var inputs []string
+	for _, s := range m.sites {
+		if m.layout.static[s.Node] && s.Node.Is("Conv", "Gemm") {
+			sites = append(sites, s)
+			inputs = append(inputs, s.Node.Input(s.Input()).Name())
+		}
+	}
+	if len(sites) == 0 {
+		return nil
+	}
+	float, quantized := make([]quantize.ChannelMean, len(sites)), make([]quantize.ChannelMean, len(sites))
+	taps := map[string]func(*onnx.Tensor){}
+	for i, s := range sites {
+		out := s.Node.Output(0).Name()
+		taps[out] = func(t *onnx.Tensor) { observeMean(&float[i], t) }
+	}
+	n := min(biasSamples, m.Calibration.Len())
+	for k := range n {
+		m.Progress("correcting biases", k, n)
+		var outputs map[string]*onnx.Tensor
+		for sample := range m.Calibration.Sequence(k * m.Calibration.Len() / n) {
+			feeds, err := sample.Feeds(outputs)
+			if err != nil {
+				return err
+			}
+			all, err := m.runner.program.Run(m.ctx, feeds, &engine.RunOptions{Tap: taps, Outputs: append(m.runner.program.Outputs(), inputs...)})
+			if err != nil {
+				return err
+			}
+			outputs = all
+			for i, s := range sites {
+				in, out := s.Node.Input(s.Input()), s.Node.Output(0).Name()
+				x := simulate(static(m.params[in].Params()))(all[in.Name()])
+				y, err := m.runner.program.Run(m.ctx, nil, &engine.RunOptions{
+					Known: map[string]*onnx.Tensor{in.Name(): x}, Override: m.simW[s], Outputs: []string{out},
+				})
+				if err != nil {
+					return err
+				}
+				observeMean(&quantized[i], y[out])
+			}
+		}
+	}
+	for i, s := range sites {
+		a, err := float[i].Means()
+		if err != nil {
+			return err
+		}
+		b, err := quantized[i].Means()
+		if err != nil {
+			return err
+		}
+		if m.correction[s], err = quantize.CorrectBias(nil, a, b); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func observeMean(m *quantize.ChannelMean, t *onnx.Tensor) {
+	if err := m.Observe(onnx.Data[float32](t), t.Dims, 1); err != nil {
+		panic(err) // the channels of one layer's output do not change
+	}
+}

@@ -1,0 +1,84 @@
+package plan
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/zqonnx/zqonnx/data"
+	"github.com/zqonnx/zqonnx/engine"
+	"github.com/zqonnx/zqonnx/onnx"
+	"github.com/zqonnx/zqonnx/quantize"
+)
+
+// Statistics are what calibration gathers: a collector for every watched tensor and the mean of every channel of the
+// inputs of weighted nodes.
+type Statistics struct {
+	Samples int
+	tensors map[string]quantize.Collector
+}
+
+// calibrate runs the float model over the whole set and gathers statistics of the named tensors, one sample at a time.
+func calibrate(ctx context.Context, p *engine.Program, set *data.Set, rule quantize.RangeRule, names []string, progress func(done, of int)) (*Statistics, error) {
+	st := &Statistics{tensors: map[string]quantize.Collector{}}
+	taps := map[string]func(*onnx.Tensor){}
+	for _, name := range names {
+		c, err := rule.NewCollector()
+		if err != nil {
+			return nil, err
+		}
+		st.tensors[name] = c
+		if p.Has(name) {
+			taps[name] = func(t *onnx.Tensor) {
+				if t.Type == onnx.Float32 {
+					c.Observe(onnx.Data[float32](t))
+				}
+			}
+		}
+	}
+	total := set.Samples()
+	for i := range set.Len() {
+		var outputs map[string]*onnx.Tensor
+		for s := range set.Sequence(i) {
+			feeds, err := s.Feeds(outputs)
+			if err != nil {
+				return nil, err
+			}
+			if outputs, err = p.Run(ctx, feeds, &engine.RunOptions{Tap: taps}); err != nil {
+				return nil, fmt.Errorf("%s: %w", s.Name, err)
+			}
+			st.Samples++
+			progress(st.Samples, total)
+		}
+	}
+	return st, nil
+}
+
+// activation returns the parameters of a tensor. A fixed range (Softmax, Sigmoid) is [0, fixed) in 256 steps; bound cuts
+// the range from above, so that a Clip before the QuantizeLinear is redundant.
+func (st *Statistics) activation(v *onnx.Value, rule quantize.RangeRule, fixed, bound float32) (Activation, error) {
+	if fixed > 0 {
+		return Activation{Type: "uint8", Scale: fixed / 256, Range: [2]float32{0, fixed}}, nil
+	}
+	var c quantize.Collector
+	if t := v.Const(); t != nil {
+		var err error
+		if c, err = rule.NewCollector(); err != nil {
+			return Activation{}, err
+		}
+		c.Observe(onnx.Data[float32](t))
+	} else if c = st.tensors[v.Name()]; c == nil {
+		return Activation{}, fmt.Errorf("tensor %q was not calibrated", v.Name())
+	}
+	lo, hi, err := rule.Range(c, quantize.Uint8)
+	if err != nil {
+		return Activation{}, fmt.Errorf("tensor %q: %w", v.Name(), err)
+	}
+	if bound > 0 {
+		hi = min(hi, bound)
+	}
+	p := quantize.Uint8.Params(lo, hi)
+	if over := float32(255-p.ZeroPoint) * p.Scale; bound > 0 && over > bound {
+		p.Scale = nextBelow(p.Scale) // else the largest code lies an ulp outside the Clip, and nothing fuses
+	}
+	return Activation{Type: "uint8", Scale: p.Scale, ZeroPoint: p.ZeroPoint, Range: [2]float32{lo, hi}}, nil
+}

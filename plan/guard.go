@@ -1,0 +1,205 @@
+package plan
+
+import (
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/zqonnx/zqonnx/onnx"
+)
+
+// A Guard holds the limits of the search for nodes that cannot bear quantization.
+type Guard struct {
+	Samples  int     // samples it measures on
+	Stands   float64 // dB: a model at or above this output SQNR is left as it is
+	Margin   float64 // dB under the median of all candidates that makes one stick out
+	MaxFloat float64 // share of the multiply-adds that may become float
+	Budget   float64 // multiply-adds one round of measuring may cost; fewer samples are taken beyond
+}
+
+// DefaultGuard has the limits found on real models (algorithms.md §6 of the project's documents).
+var DefaultGuard = Guard{Samples: 8, Stands: 25, Margin: 12, MaxFloat: 0.2, Budget: 4e11}
+
+// A candidate is one quantization that the guard can take back: a site's weights, its activation, or a tensor between
+// integer nodes.
+type candidate struct {
+	name       string
+	site       *Site
+	activation bool
+	tensor     *onnx.Value
+	change     change
+}
+
+// guard measures the whole model; where it does not stand, what sticks out stays float, again and again, until the model
+// stands, nothing sticks out, or too much is float.
+func (m *planner) guard() error {
+	if m.runner == nil {
+		return nil
+	}
+	for {
+		all, err := m.simulation()
+		if err != nil || len(all) == 0 {
+			return err
+		}
+		whole, err := m.measureAll(all)
+		if err != nil {
+			return err
+		}
+		if whole >= m.Guard.Stands || m.floatShare() >= m.Guard.MaxFloat {
+			return nil
+		}
+		if err := m.measureEach(all); err != nil {
+			return err
+		}
+		figures := make([]float64, len(all))
+		for i, c := range all {
+			figures[i] = m.sqnr[c.name]
+		}
+		median := medianOf(figures)
+		culprits := slices.DeleteFunc(all, func(c candidate) bool { return !(m.sqnr[c.name] < median-m.Guard.Margin) })
+		if len(culprits) == 0 {
+			return nil
+		}
+		for _, c := range culprits {
+			m.release(c, Reason{
+				ID:      "guard",
+				Text:    fmt.Sprintf("alone, the quantized %s would leave the outputs %.1f dB; the median of all is %.1f dB", c.name, m.sqnr[c.name], median),
+				Numbers: map[string]float64{"sqnr_db": round(m.sqnr[c.name]), "median_db": round(median), "whole_db": round(whole)},
+			})
+		}
+		if m.layout != nil {
+			m.lay()
+			if err := m.calibrateTensors(); err != nil {
+				return err
+			}
+			m.pay()
+		}
+	}
+}
+
+// release takes a candidate's quantization back.
+func (m *planner) release(c candidate, why Reason) {
+	switch {
+	case c.tensor != nil:
+		m.float[c.tensor], m.guarded[c.tensor] = true, why
+	case c.activation:
+		m.scheme[c.site] = WeightOnly
+		m.guarded[c.site.Node.Output(0)] = why
+	default:
+		m.why[c.site.Node] = why
+	}
+}
+
+func (m *planner) measureAll(all []candidate) (float64, error) {
+	c := change{}
+	for _, k := range all {
+		c.add(k.change)
+	}
+	return m.runner.measure(m.ctx, c)
+}
+
+// measureEach measures candidates alone; figures from earlier rounds stand.
+func (m *planner) measureEach(all []candidate) error {
+	keep := m.runner.trials
+	if n := int(m.Guard.Budget / max(1, m.macs()*float64(len(all)))); n < len(keep) {
+		m.runner.trials = keep[:max(n, 1)]
+	}
+	defer func() { m.runner.trials = keep }()
+	for i, c := range all {
+		m.Progress("guarding", i, len(all))
+		if _, ok := m.sqnr[c.name]; ok {
+			continue
+		}
+		db, err := m.runner.measure(m.ctx, c.change)
+		if err != nil {
+			return err
+		}
+		m.sqnr[c.name] = db
+	}
+	return nil
+}
+
+// economise turns stored products to per-tensor dynamic where that is faster than float, the least loss per microsecond
+// first, as long as together they at most double the noise that the model has without them.
+func (m *planner) economise() error {
+	if m.runner == nil || len(m.cheaper) == 0 {
+		return nil
+	}
+	all, err := m.simulation()
+	if err != nil {
+		return err
+	}
+	whole, err := m.measureAll(all)
+	if err != nil {
+		return err
+	}
+	var offers []candidate
+	for _, s := range m.sites {
+		if m.cheaper[s] > 0 && m.open(s) && m.scheme[s] == WeightOnly && m.guarded[s.Node.Output(0)].ID == "" {
+			offers = append(offers, candidate{name: "input per tensor of " + s.Key, site: s, activation: true, change: m.dynamicChange(s, Dynamic)})
+		}
+	}
+	if err := m.measureEach(offers); err != nil {
+		return err
+	}
+	noise := func(c candidate) float64 { return math.Pow(10, -m.sqnr[c.name]/10) }
+	slices.SortStableFunc(offers, func(a, b candidate) int {
+		switch x, y := noise(a)/m.cheaper[a.site], noise(b)/m.cheaper[b.site]; {
+		case x < y:
+			return -1
+		case x > y:
+			return 1
+		}
+		return 0
+	})
+	left := math.Pow(10, -whole/10)
+	for _, c := range offers {
+		if left -= noise(c); left < 0 {
+			return nil
+		}
+		m.scheme[c.site] = Dynamic
+	}
+	return nil
+}
+
+// macs returns the multiply-adds of a float run of the first trial, over all sites.
+func (m *planner) macs() float64 {
+	total := 0.0
+	for _, s := range m.sites {
+		total += m.siteMACs(s)
+	}
+	return total
+}
+
+func (m *planner) siteMACs(s *Site) float64 {
+	if s.Kind != Product && s.Kind != Conv {
+		return 0
+	}
+	out := m.runner.dims[s.Node.Output(0).Name()]
+	if out == nil {
+		return 0
+	}
+	w := s.Weight(0).Const()
+	channel := w.Dims[s.Axes[0]]
+	return float64(onnx.NumElements(out)) * float64(w.Len()) / float64(max(channel, 1))
+}
+
+// floatShare returns the share of the multiply-adds that the guard has made float.
+func (m *planner) floatShare() float64 {
+	float := 0.0
+	for _, s := range m.sites {
+		if m.why[s.Node].ID == "guard" || m.guarded[s.Node.Input(s.Input())].ID != "" || m.guarded[m.end(s.Node)].ID != "" {
+			float += m.siteMACs(s)
+		}
+	}
+	return float / max(1, m.macs())
+}
+
+func medianOf(x []float64) float64 {
+	x = slices.Sorted(slices.Values(x))
+	n := len(x)
+	if n%2 == 1 {
+		return x[n/2]
+	}
+	return (x[n/2-1] + x[n/2]) / 2
+}

@@ -1,0 +1,473 @@
+package plan
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"path"
+	"slices"
+
+	"github.com/zqonnx/zqonnx/data"
+	"github.com/zqonnx/zqonnx/engine"
+	"github.com/zqonnx/zqonnx/onnx"
+	"github.com/zqonnx/zqonnx/onnx/rewrite"
+	"github.com/zqonnx/zqonnx/quantize"
+	"github.com/zqonnx/zqonnx/target"
+)
+
+// Mode says how activations are quantized where the user leaves the choice.
+type Mode string
+
+// The modes of --activations.
+const (
+	ModeAuto    Mode = "auto"
+	ModeToken   Mode = "token"
+	ModeDynamic Mode = "dynamic"
+	ModeStatic  Mode = "static"
+	ModeFloat   Mode = "float"
+)
+
+// Modes are the known ones.
+var Modes = []Mode{ModeAuto, ModeToken, ModeDynamic, ModeStatic, ModeFloat}
+
+// Options of Make.
+type Options struct {
+	Target      *target.Target
+	Activations Mode
+	Range       quantize.RangeRule
+	Calibration *data.Set // real samples; nil: none
+	Probes      *data.Set // used for measuring when there is no calibration; nil: rules only
+	Include     []string  // globs over keys and output tensors: only these; empty: all
+	Exclude     []string
+	ExcludeOps  []string
+	Threads     int
+	Guard       Guard
+	Progress    func(what string, done, of int) // may be nil
+}
+
+// planner is the state of making one plan.
+type planner struct {
+	Options
+	ctx    context.Context
+	prep   *Prepared
+	graph  *onnx.Graph
+	sites  []*Site
+	keys   map[*onnx.Node]string
+	layout *layout
+	params map[*onnx.Value]Activation
+	stats  *Statistics
+	runner *runner
+
+	scheme map[*Site]Scheme
+	why    map[*onnx.Node]Reason
+	float  map[*onnx.Value]bool // tensors the guard keeps float
+	simW   map[*Site]change
+
+	cheaper    map[*Site]float64  // microseconds per-tensor dynamic would save
+	sqnr       map[string]float64 // of each candidate of the guard, alone
+	guarded    map[*onnx.Value]Reason
+	correction map[*Site][]float32
+}
+
+// Make plans a prepared model. Facts it measures and the reasons it decides by are in the plan.
+func Make(ctx context.Context, prep *Prepared, o Options) (*Plan, error) {
+	if o.Progress == nil {
+		o.Progress = func(string, int, int) {}
+	}
+	m := &planner{
+		Options: o, ctx: ctx, prep: prep, graph: prep.Model.Graph, sites: Survey(prep.Model),
+		scheme: map[*Site]Scheme{}, why: map[*onnx.Node]Reason{}, float: map[*onnx.Value]bool{},
+		params: map[*onnx.Value]Activation{}, simW: map[*Site]change{}, keys: map[*onnx.Node]string{},
+		cheaper: map[*Site]float64{}, sqnr: map[string]float64{}, guarded: map[*onnx.Value]Reason{}, correction: map[*Site][]float32{},
+	}
+	for n := range m.graph.AllNodes() {
+		m.keys[n] = n.Key()
+	}
+	m.filter()
+	if err := m.measureShapes(); err != nil {
+		return nil, err
+	}
+	if err := m.chooseSchemes(); err != nil {
+		return nil, err
+	}
+	if err := m.guard(); err != nil {
+		return nil, err
+	}
+	if err := m.economise(); err != nil {
+		return nil, err
+	}
+	if err := m.correctBiases(); err != nil {
+		return nil, err
+	}
+	return m.plan(), nil
+}
+
+// filter keeps out what the user excluded and what cannot be quantized.
+func (m *planner) filter() {
+	for n := range m.graph.AllNodes() {
+		key := m.keys[n]
+		switch {
+		case slices.Contains(m.ExcludeOps, n.Op):
+			m.why[n] = Reason{ID: "excluded", Text: "--exclude-op " + n.Op}
+		case matches(m.Exclude, key, n):
+			m.why[n] = Reason{ID: "excluded", Text: "--exclude"}
+		case len(m.Include) > 0 && !matches(m.Include, key, n):
+			m.why[n] = Reason{ID: "not-included", Text: "--include does not name it"}
+		}
+	}
+	for _, s := range m.sites {
+		if s.Refused.ID != "" && m.why[s.Node].ID == "" {
+			m.why[s.Node] = s.Refused
+		}
+	}
+}
+
+// matches reports whether a glob matches the node's key or one of its outputs.
+func matches(globs []string, key string, n *onnx.Node) bool {
+	for _, g := range globs {
+		if ok, _ := path.Match(g, key); ok || g == key {
+			return true
+		}
+		for _, o := range n.Outputs() {
+			if ok, _ := path.Match(g, o.String()); o != nil && (ok || g == o.Name()) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// open reports whether the site's node is still to be decided or quantized: nothing speaks for float.
+func (m *planner) open(s *Site) bool { return m.why[s.Node].ID == "" }
+
+// measureShapes runs the float model on a few samples, which the guard and the choice measure on later.
+func (m *planner) measureShapes() error {
+	set := m.Calibration
+	if set == nil {
+		set = m.Probes
+	}
+	if set == nil {
+		return nil
+	}
+	var watch []string
+	for _, s := range m.sites {
+		if s.Kind == Product || s.Kind == Conv {
+			watch = append(watch, s.Node.Input(s.Input()).Name(), s.Node.Output(0).Name())
+		}
+	}
+	var err error
+	m.runner, err = newRunner(m.ctx, m.prep.Model, set, m.Guard.Samples, m.Threads, watch)
+	return err
+}
+
+// chooseSchemes decides by the table of defaults: static around convolutions where there are data, token-wise or per-tensor
+// dynamic products where integers pay, weights stored small elsewhere.
+func (m *planner) chooseSchemes() error {
+	for _, s := range m.sites {
+		if m.open(s) {
+			m.scheme[s] = m.initial(s)
+		}
+	}
+	if err := m.placeStatic(); err != nil {
+		return err
+	}
+	m.pay()
+	return nil
+}
+
+func (m *planner) initial(s *Site) Scheme {
+	switch {
+	case s.Kind == Recurrent && m.Activations != ModeFloat:
+		return Dynamic
+	case s.Kind == Conv && m.Calibration != nil && (m.Activations == ModeAuto || m.Activations == ModeStatic) && s.Node.Graph() == m.graph && biasIsConstant(s.Node):
+		return Static
+	case s.Kind == Product && (m.Activations == ModeStatic || m.Activations == ModeAuto && m.Calibration != nil) && s.Node.Graph() == m.graph && biasIsConstant(s.Node):
+		return Static
+	case s.Kind == Product && m.Activations == ModeDynamic:
+		return Dynamic
+	case s.Kind == Product && m.Activations != ModeFloat && m.Activations != ModeStatic:
+		return Token
+	}
+	return WeightOnly
+}
+
+func biasIsConstant(n *onnx.Node) bool {
+	return n.Input(2) == nil || constant(n, 2) != nil && constant(n, 2).Type == onnx.Float32
+}
+
+// placeStatic lays out the integer regions, calibrates their tensors and breaks them up where ranges do not fit together.
+func (m *planner) placeStatic() error {
+	if m.Calibration == nil {
+		return nil
+	}
+	for {
+		m.lay()
+		if err := m.calibrateTensors(); err != nil {
+			return err
+		}
+		if !m.splitConcats() {
+			return nil
+		}
+	}
+}
+
+// lay finds the layout of the current schemes; static sites that are not in it fall back.
+func (m *planner) lay() {
+	allowed, follows, barred := map[*onnx.Node]bool{}, map[*onnx.Node]bool{}, map[*onnx.Node]bool{}
+	for _, s := range m.sites {
+		if m.open(s) && m.scheme[s] == Static {
+			allowed[s.Node] = true
+			follows[s.Node] = s.Kind == Product && m.Activations != ModeStatic
+		}
+	}
+	for n, why := range m.why {
+		barred[n] = why.ID != ""
+	}
+	m.layout = place(m.Target, m.graph, allowed, follows, barred, m.float)
+	for _, s := range m.sites {
+		if m.scheme[s] == Static && !m.layout.static[s.Node] {
+			m.scheme[s] = m.fallback(s)
+		}
+	}
+}
+
+// fallback is the scheme of a site that cannot be static.
+func (m *planner) fallback(s *Site) Scheme {
+	if s.Kind == Product && m.Activations == ModeAuto {
+		return Token
+	}
+	return WeightOnly
+}
+
+// calibrateTensors makes the parameters of the layout's tensors, in one pass over the calibration data.
+func (m *planner) calibrateTensors() error {
+	if m.stats == nil {
+		var names []string
+		for _, v := range m.layout.tensors {
+			if v.Const() == nil {
+				names = append(names, v.Name())
+			}
+		}
+		if len(names) == 0 {
+			return nil
+		}
+		var err error
+		m.stats, err = calibrate(m.ctx, m.runner.program, m.Calibration, m.Range, names, func(i, n int) { m.Progress("calibrating", i, n) })
+		if err != nil {
+			return err
+		}
+	}
+	m.params = map[*onnx.Value]Activation{}
+	for _, v := range m.layout.tensors {
+		a, err := m.activation(m.layout.source(v))
+		if err != nil {
+			return err
+		}
+		m.params[v] = a
+	}
+	return nil
+}
+
+func (m *planner) activation(v *onnx.Value) (Activation, error) {
+	var fixed, bound float32
+	if n := m.layout.maker(v); n != nil {
+		fixed, bound = m.layout.rule(n).Range, upper(m.layout.follower(n))
+	}
+	return m.stats.activation(v, m.Range, fixed, bound)
+}
+
+// maxConcatRatio is how far the scales of a Concat's operands may lie apart: beyond it the finest operand loses more than
+// three of its eight bits, as boxes of 0…640 and scores of 0…1 under one scale do.
+const maxConcatRatio = 8
+
+// splitConcats takes heterogeneous Concats out of the layout and reports whether it found one.
+func (m *planner) splitConcats() bool {
+	found := false
+	for n := range m.graph.Nodes() {
+		if !m.layout.static[n] || !n.Is("Concat") {
+			continue
+		}
+		lo, hi := float32(math.Inf(1)), float32(0)
+		for _, v := range n.Inputs() {
+			s := m.params[v].Scale
+			lo, hi = min(lo, s), max(hi, s)
+		}
+		if hi > maxConcatRatio*lo {
+			m.why[n] = Reason{ID: "heterogeneous-concat", Text: "its operands have too different ranges for one scale", Numbers: map[string]float64{"ratio": float64(hi / lo)}}
+			m.float[n.Output(0)] = true
+			found = true
+		}
+	}
+	return found
+}
+
+// pay compares what the products cost in the target: those for which token-wise is no faster than float are stored; where
+// per-tensor dynamic is faster, economise may take that later.
+func (m *planner) pay() {
+	if m.Activations != ModeAuto {
+		return
+	}
+	for _, s := range m.sites {
+		if m.scheme[s] != Token || !m.open(s) {
+			continue
+		}
+		c := m.cost(s)
+		if c.token > c.float {
+			m.scheme[s] = WeightOnly
+			if c.dynamic < c.float {
+				m.cheaper[s] = c.float - c.dynamic
+			}
+		}
+	}
+}
+
+// costs are microseconds of one product in the target.
+type costs struct{ float, token, dynamic float64 }
+
+// cost estimates a product at the shapes of the first sample.
+func (m *planner) cost(s *Site) costs {
+	w := s.Weight(0).Const().Dims
+	k, n := float64(w[0]), float64(w[1])
+	if s.Axes[0] == 0 {
+		k, n = n, k
+	}
+	rows := 1.0
+	if m.runner != nil {
+		if d := m.runner.dims[s.Node.Input(s.Input()).Name()]; d != nil {
+			rows = float64(onnx.NumElements(d[:len(d)-1]))
+		}
+	}
+	return costs{
+		float:   m.Target.Costs[target.FloatForm].Of(rows, k, n),
+		token:   m.Target.Costs[target.TokenForm].Of(rows, k, n),
+		dynamic: m.Target.Costs[target.DynamicForm].Of(rows, k, n),
+	}
+}
+
+// simulation returns the change that the current decisions make to the float model, and its parts as candidates for the guard.
+func (m *planner) simulation() ([]candidate, error) {
+	var all []candidate
+	for _, s := range m.sites {
+		if !m.open(s) {
+			continue
+		}
+		w, ok := m.simW[s]
+		if !ok {
+			var err error
+			if w, err = m.weights(s); err != nil {
+				return nil, err
+			}
+			m.simW[s] = w
+		}
+		all = append(all, candidate{site: s, change: w, name: "weights of " + s.Key})
+		if s.Kind == Product && (m.scheme[s] == Token || m.scheme[s] == Dynamic) {
+			all = append(all, candidate{site: s, activation: true, change: m.dynamicChange(s, m.scheme[s]), name: "input of " + s.Key})
+		}
+	}
+	if m.layout != nil {
+		for _, v := range m.layout.tensors {
+			all = append(all, candidate{tensor: v, change: m.layout.overrides(v, simulate(static(m.params[v].Params()))), name: "tensor " + v.Name()})
+		}
+	}
+	return all, nil
+}
+
+func (m *planner) dynamicChange(s *Site, scheme Scheme) change {
+	f := perToken()
+	if scheme == Dynamic {
+		f = perTensor()
+	}
+	return change{engine.Edge{Node: m.keys[s.Node], Input: s.Input()}: simulate(f)}
+}
+
+// plan writes the decisions down.
+func (m *planner) plan() *Plan {
+	p := &Plan{Schema: Schema, Target: m.Target.Name}
+	bySite := map[*onnx.Node]*Site{}
+	for _, s := range m.sites {
+		bySite[s.Node] = s
+	}
+	for n := range m.graph.AllNodes() {
+		d := Node{Key: m.keys[n], Op: n.Op, Scheme: Float, Reason: m.why[n]}
+		s := bySite[n]
+		switch {
+		case m.layout != nil && m.layout.fused[n] != nil:
+			d.Scheme = Fused
+			d.Activations = m.activations(n, nil)
+			d.Reason = Reason{ID: "fused", Text: fmt.Sprintf("vanishes into %q", m.keys[m.layout.fused[n]])}
+		case m.layout != nil && m.layout.static[n]:
+			d.Scheme = Static
+			d.Activations = m.activations(n, m.layout.operands(n))
+			d.Reason = Reason{ID: "integer-kernel", Text: "runs in integers in the target"}
+		case s != nil && m.open(s):
+			d.Scheme = m.scheme[s]
+			d.Reason = m.reason(s)
+		case d.Reason.ID == "":
+			d.Reason = whyFloat(m.Target, n)
+		}
+		if s != nil && d.Scheme != Float {
+			d.Weights = &Weights{Type: "int8", Axis: s.Axes[0], Rounding: "rtn", Correction: m.correction[s]}
+		}
+		p.Nodes = append(p.Nodes, d)
+	}
+	return p
+}
+
+// activations returns the parameters of the tensors a static or fused node takes (by input position) and gives as codes.
+func (m *planner) activations(n *onnx.Node, operands []int) map[string]Activation {
+	a := map[string]Activation{}
+	for _, i := range operands {
+		a[n.Input(i).Name()] = m.params[n.Input(i)]
+	}
+	for _, o := range n.Outputs() {
+		if o == nil {
+			continue
+		}
+		if p, ok := m.params[o]; ok && m.layout.maker(o) != nil {
+			a[o.Name()] = p
+		}
+	}
+	return a
+}
+
+func (m *planner) reason(s *Site) Reason {
+	switch m.scheme[s] {
+	case Token, Dynamic:
+		if s.Kind == Recurrent {
+			return Reason{ID: "integer-lstm", Text: "com.microsoft.DynamicQuantizeLSTM runs its products in integers"}
+		}
+		c := m.cost(s)
+		return Reason{ID: "integers-pay", Text: "its constant operand makes integers pay", Numbers: map[string]float64{"float_us": round(c.float), "token_us": round(c.token), "dynamic_us": round(c.dynamic)}}
+	}
+	return m.storedReason(s)
+}
+
+func (m *planner) storedReason(s *Site) Reason {
+	for _, v := range []*onnx.Value{s.Node.Input(s.Input()), m.end(s.Node)} {
+		if r, ok := m.guarded[v]; ok {
+			return r
+		}
+	}
+	switch {
+	case s.Kind == Product && m.Activations == ModeAuto:
+		c := m.cost(s)
+		return Reason{ID: "stored", Text: "weights stored in 8 bits, computed in float: integers would not be faster here", Numbers: map[string]float64{"float_us": round(c.float), "token_us": round(c.token), "dynamic_us": round(c.dynamic)}}
+	case s.Kind == Conv && m.Calibration == nil:
+		return Reason{ID: "stored-no-data", Text: "weights stored in 8 bits, computed in float: static integers need --calib"}
+	case s.Kind == Table:
+		return Reason{ID: "stored-table", Text: "rows stored in 8 bits, scaled after they are gathered"}
+	}
+	return Reason{ID: "stored", Text: "weights stored in 8 bits, computed in float"}
+}
+
+// end returns the tensor in which the work of a node would end as codes: its output, or that of the Relu or Clip behind it.
+func (m *planner) end(n *onnx.Node) *onnx.Value {
+	if u := rewrite.OnlyUse(n.Output(0)); u != nil && m.Target.Rule(u.Op).Support == target.Absorbed && bounded(u) {
+		return u.Output(0)
+	}
+	return n.Output(0)
+}
+
+func round(x float64) float64 { return math.Round(x*10) / 10 }
+
+func nextBelow(x float32) float32 { return math.Nextafter32(x, 0) }

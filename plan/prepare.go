@@ -1,0 +1,58 @@
+package plan
+
+import (
+	"fmt"
+
+	"github.com/zqonnx/zqonnx/onnx"
+	"github.com/zqonnx/zqonnx/onnx/rewrite"
+	"github.com/zqonnx/zqonnx/passes/prepare"
+)
+
+// MinOpset is the lowest opset that has per-channel scales.
+const MinOpset = 13
+
+// Prepared is a model ready to be planned and rewritten: a private copy, its opset high enough, simplified, every node
+// named by its key in the input model.
+type Prepared struct {
+	Model *onnx.Model
+	Trace *rewrite.Trace // from the tensors of the input model
+}
+
+// Prepare makes the copy. It is deterministic: a plan made on one Prepared fits every other of the same model.
+func Prepare(m *onnx.Model, opset int64) (*Prepared, error) {
+	m = m.Clone()
+	for _, v := range m.Graph.Inputs() {
+		if v.Const() == nil && v.Type == nil {
+			return nil, fmt.Errorf("%w: input %q has no type", onnx.ErrBadModel, v.Name())
+		}
+	}
+	// Keys outlive rewrites as names: where a pass replaces a node, its successor takes over the name.
+	for g := range rewrite.Graphs(m) {
+		for n, key := range localKeys(g) {
+			n.Name = key
+		}
+	}
+	p := &Prepared{Model: m, Trace: rewrite.NewTrace(m)}
+	if to := max(opset, MinOpset); m.Opset("") < to {
+		if err := onnx.ConvertOpset(m, to); err != nil {
+			return nil, err
+		}
+	}
+	return p, prepare.Passes.Run(&rewrite.Context{Trace: p.Trace}, m)
+}
+
+// localKeys returns the keys of g's nodes without the keys of the nodes around g.
+func localKeys(g *onnx.Graph) map[*onnx.Node]string {
+	count := map[string]int{}
+	for n := range g.Nodes() {
+		count[n.Name]++
+	}
+	keys := map[*onnx.Node]string{}
+	for n := range g.Nodes() {
+		keys[n] = n.Name
+		if n.Name == "" || count[n.Name] > 1 {
+			keys[n] = n.Op + ":" + n.Output(0).String()
+		}
+	}
+	return keys
+}

@@ -1,0 +1,73 @@
+package plan
+
+import (
+	"github.com/zqonnx/zqonnx/engine"
+	"github.com/zqonnx/zqonnx/onnx"
+	"github.com/zqonnx/zqonnx/quantize"
+)
+
+// A fake quantizes and dequantizes an activation into dst; rows have the length of the last axis.
+type fake func(dst, x []float32, row int)
+
+// simulate makes an override of a fake quantization. Tensors of other types pass.
+func simulate(f fake) func(*onnx.Tensor) *onnx.Tensor {
+	var out onnx.Tensor
+	return func(t *onnx.Tensor) *onnx.Tensor {
+		if t.Type != onnx.Float32 || t.Len() == 0 {
+			return t
+		}
+		row := 1
+		if t.Rank() > 0 {
+			row = int(t.Dims[t.Rank()-1])
+		}
+		out.Resize(onnx.Float32, t.Dims...)
+		f(onnx.Data[float32](&out), onnx.Data[float32](t), row)
+		return &out
+	}
+}
+
+// static quantizes with fixed parameters.
+func static(p quantize.Params) fake {
+	var codes []uint8
+	return func(dst, x []float32, _ int) { roundTrip(dst, x, p, &codes) }
+}
+
+// perTensor is DynamicQuantizeLinear.
+func perTensor() fake {
+	var codes []uint8
+	return func(dst, x []float32, _ int) { roundTrip(dst, x, quantize.DynamicParams(x), &codes) }
+}
+
+// perToken is the token-wise form: codes around 128 with one scale a row.
+func perToken() fake {
+	var codes []uint8
+	return func(dst, x []float32, row int) {
+		for i := 0; i < len(x); i += row {
+			p := quantize.Params{Scale: quantize.RowScale(x[i : i+row]), ZeroPoint: 128}
+			roundTrip(dst[i:i+row], x[i:i+row], p, &codes)
+		}
+	}
+}
+
+func roundTrip(dst, x []float32, p quantize.Params, codes *[]uint8) {
+	if cap(*codes) < len(x) {
+		*codes = make([]uint8, len(x))
+	}
+	q := (*codes)[:len(x)]
+	quantize.Quantize(q, x, p, quantize.Uint8)
+	quantize.Dequantize(dst, q, p)
+}
+
+// weights returns the change that stands for the quantized weights of a site.
+func (m *planner) weights(s *Site) (change, error) {
+	c := change{}
+	for i, in := range s.Inputs {
+		q, err := QuantizeSite(s, i, nil)
+		if err != nil {
+			return nil, err
+		}
+		t := onnx.Of(q.Dequantize(), s.Weight(i).Const().Dims...)
+		c[engine.Edge{Node: s.Key, Input: in}] = func(*onnx.Tensor) *onnx.Tensor { return t }
+	}
+	return c, nil
+}

@@ -1,0 +1,198 @@
+package plan
+
+import (
+	"fmt"
+
+	"github.com/zqonnx/zqonnx/onnx"
+	"github.com/zqonnx/zqonnx/onnx/rewrite"
+	"github.com/zqonnx/zqonnx/quantize"
+	"github.com/zqonnx/zqonnx/target"
+)
+
+// A Kind groups the operators whose weights are quantized alike.
+type Kind int
+
+// The kinds of site.
+const (
+	Product   Kind = iota // MatMul, Gemm: [M,K]·[K,N]
+	Conv                  // Conv
+	Table                 // Gather of rows of a constant table
+	Recurrent             // LSTM with an integer form
+	Stored                // anything whose constant weights can only be stored smaller
+)
+
+// A Site is a node with constant weights, and where they are.
+type Site struct {
+	Node *onnx.Node
+	Key  string
+	Kind Kind
+	// Inputs are the positions of the constant operands and Axes the axis of each whose channels have a scale of their own.
+	Inputs []int
+	Axes   []int
+	// Refused says why the weights cannot be quantized; empty when they can.
+	Refused Reason
+}
+
+// Input returns the position of the activation that a product or convolution multiplies with its weights.
+func (s *Site) Input() int {
+	if s.Inputs[0] == 0 {
+		return 1
+	}
+	return 0
+}
+
+// Weight returns the i-th constant operand.
+func (s *Site) Weight(i int) *onnx.Value { return s.Node.Input(s.Inputs[i]) }
+
+// Bytes returns the bytes of the constant operands in float.
+func (s *Site) Bytes() int64 {
+	var n int64
+	for i := range s.Inputs {
+		t := s.Weight(i).Const()
+		n += t.Type.ByteSize(int64(t.Len()))
+	}
+	return n
+}
+
+// weighted has a row for each operator with constant weights: which inputs they are, and the axis of their channels.
+var weighted = map[string]func(n *onnx.Node) (kind Kind, inputs, axes []int){
+	"Conv":          func(*onnx.Node) (Kind, []int, []int) { return Conv, []int{1}, []int{0} },
+	"ConvTranspose": func(*onnx.Node) (Kind, []int, []int) { return Stored, []int{1}, []int{1} },
+	"MatMul":        matMulSite,
+	"Gemm":          gemmSite,
+	"Gather":        gatherSite,
+	"LSTM":          lstmSite,
+	"GRU":           func(*onnx.Node) (Kind, []int, []int) { return Stored, []int{1, 2}, []int{1, 1} },
+	"RNN":           func(*onnx.Node) (Kind, []int, []int) { return Stored, []int{1, 2}, []int{1, 1} },
+}
+
+func matMulSite(n *onnx.Node) (Kind, []int, []int) {
+	if w := constant(n, 1); w != nil {
+		if w.Rank() == 2 {
+			return Product, []int{1}, []int{1}
+		}
+		return Stored, []int{1}, []int{w.Rank() - 1}
+	}
+	if w := constant(n, 0); w != nil && w.Rank() >= 2 {
+		return Stored, []int{0}, []int{w.Rank() - 2}
+	}
+	return Stored, nil, nil
+}
+
+func gemmSite(n *onnx.Node) (Kind, []int, []int) {
+	if w := constant(n, 1); w != nil {
+		axis := 1
+		if n.Int("transB", 0) != 0 {
+			axis = 0
+		}
+		if n.Int("transA", 0) == 0 && n.Float("alpha", 1) == 1 && n.Float("beta", 1) == 1 {
+			return Product, []int{1}, []int{axis}
+		}
+		return Stored, []int{1}, []int{axis}
+	}
+	return Stored, nil, nil
+}
+
+func gatherSite(n *onnx.Node) (Kind, []int, []int) {
+	if w := constant(n, 0); w != nil && w.Rank() == 2 && n.Int("axis", 0) == 0 {
+		return Table, []int{0}, []int{0}
+	}
+	return Stored, nil, nil
+}
+
+// lstmSite tells which LSTMs com.microsoft.DynamicQuantizeLSTM can stand for.
+func lstmSite(n *onnx.Node) (Kind, []int, []int) {
+	if n.Int("layout", 0) == 0 && n.Int("input_forget", 0) == 0 {
+		return Recurrent, []int{1, 2}, []int{1, 1}
+	}
+	return Stored, []int{1, 2}, []int{1, 1}
+}
+
+func constant(n *onnx.Node, i int) *onnx.Tensor {
+	if v := n.Input(i); v != nil {
+		return v.Const()
+	}
+	return nil
+}
+
+// MinWeights is the number of elements below which storing weights in 8 bits saves less than the nodes around them cost.
+const MinWeights = 256
+
+// Survey finds the sites of a model, in graph order, subgraphs included.
+func Survey(m *onnx.Model) []*Site {
+	var sites []*Site
+	for g := range rewrite.Graphs(m) {
+		prefix := ""
+		for n := range g.Nodes() {
+			row := weighted[n.Op]
+			if row == nil || !n.Is(n.Op) {
+				continue
+			}
+			kind, inputs, axes := row(n)
+			s := &Site{Node: n, Kind: kind}
+			for i, in := range inputs {
+				if w := constant(n, in); w != nil {
+					s.Inputs, s.Axes = append(s.Inputs, in), append(s.Axes, axes[i])
+				}
+			}
+			if len(s.Inputs) < len(inputs) || len(s.Inputs) == 0 {
+				continue
+			}
+			if prefix == "" {
+				prefix = n.Key()[:len(n.Key())-len(n.Name)]
+			}
+			s.Key = prefix + n.Name
+			s.Refused = refuse(s)
+			sites = append(sites, s)
+		}
+	}
+	return sites
+}
+
+func refuse(s *Site) Reason {
+	var elements int
+	for i := range s.Inputs {
+		v := s.Weight(i)
+		t := v.Const()
+		if t.Type != onnx.Float32 {
+			return Reason{ID: "weights-not-float32", Text: fmt.Sprintf("the weights %q are %s; only float32 weights are quantized", v.Name(), t.Type)}
+		}
+		for _, x := range onnx.Data[float32](t) {
+			if x-x != 0 {
+				return Reason{ID: "weights-not-finite", Text: fmt.Sprintf("the weights %q hold NaN or infinite values", v.Name())}
+			}
+		}
+		elements += t.Len()
+	}
+	if elements < MinWeights {
+		return Reason{ID: "weights-small", Text: fmt.Sprintf("%d weights: storing them in 8 bits would save less than the nodes for it cost", elements)}
+	}
+	return Reason{}
+}
+
+// whyFloat gives the reason for a node that is no site and was not placed in integers.
+func whyFloat(t *target.Target, n *onnx.Node) Reason {
+	switch r := t.Rule(n.Op); {
+	case n.Domain != "" && n.Domain != "ai.onnx":
+		return Reason{ID: "custom-operator", Text: fmt.Sprintf("%s.%s is not an operator of the ONNX standard", n.Domain, n.Op)}
+	case r.Support == target.None:
+		return Reason{ID: "no-integer-kernel", Text: r.Why}
+	case r.Support == target.Weighted:
+		return Reason{ID: "no-constant-operand", Text: "both operands are computed: quantizing them costs more time and accuracy than it saves"}
+	}
+	return Reason{ID: "not-between-integers", Text: "its neighbours run in float: going to integers and back would only cost time and accuracy"}
+}
+
+// QuantizeSite quantizes constant operand i of a site.
+func QuantizeSite(s *Site, i int, w *Weights) (*quantize.Weights, error) {
+	v := s.Weight(i)
+	axis := s.Axes[i]
+	if w != nil && w.Axis == quantize.PerTensor {
+		axis = quantize.PerTensor
+	}
+	q, err := quantize.QuantizeWeights(onnx.Data[float32](v.Const()), v.Const().Dims, axis, quantize.Int8Weights)
+	if err != nil {
+		return nil, fmt.Errorf("weights %q: %w", v.Name(), err)
+	}
+	return q, nil
+}
