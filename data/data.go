@@ -70,7 +70,7 @@ func (s *Set) Samples() int {
 // Sequence iterates over the samples of sequence i in order.
 func (s *Set) Sequence(i int) iter.Seq[*Sample] { return slices.Values(s.sequences[i]) }
 
-// holdBack is how many sequences there must be for one in heldBackEvery to be kept from calibration.
+// From holdBackFrom sequences on, one in heldBackEvery is kept from calibration.
 const (
 	holdBackFrom  = 16
 	heldBackEvery = 8
@@ -136,7 +136,7 @@ func (s *Sample) Feeds(previous map[string]*onnx.Tensor) (map[string]*onnx.Tenso
 	return feeds, s.model.complete(s.Name, feeds, previous)
 }
 
-// Expected returns the outputs that the sample's folder holds as output_K.pb, by name; nil when it holds none.
+// Expected returns the output tensors that the sample's folder holds as output_K.pb, by name; nil when it holds none.
 func (s *Sample) Expected() (map[string]*onnx.Tensor, error) {
 	if s.expect == nil {
 		return nil, nil

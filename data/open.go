@@ -208,6 +208,7 @@ func (f *finder) sample(path string, entries []fs.DirEntry) (*Sample, error) {
 			return nil, &Error{File: file, Problem: "no regular file"}
 		case in != nil:
 			inputs = append(inputs, numbered(openPb(file), number(in)))
+		case out != nil && f.skips(number(out)):
 		case out != nil:
 			outputs = append(outputs, numbered(openPb(file), number(out)))
 		default:
@@ -215,6 +216,11 @@ func (f *finder) sample(path string, entries []fs.DirEntry) (*Sample, error) {
 		}
 	}
 	return f.newSample(path, inputs, outputs), nil
+}
+
+// skips reports whether output k is no tensor: sequences and optionals are not compared with anything.
+func (f *finder) skips(k int) bool {
+	return k < len(f.model.outputs) && f.model.outputs[k].typ.Kind != onnx.KindTensor
 }
 
 func (f *finder) newSample(path string, inputs, outputs []opener) *Sample {
@@ -227,20 +233,23 @@ func (f *finder) newSample(path string, inputs, outputs []opener) *Sample {
 	return s
 }
 
-// An array is one of a file's, before its elements are read.
+// An array is one of a file's, before it is looked at.
 type array struct {
 	file   string
 	name   string // of the tensor; may be empty
 	number int    // which of the model's inputs or outputs it is by the file's name; -1 when that says nothing
-	typ    onnx.DataType
-	dims   []int64
-	read   func() (*onnx.Tensor, error)
+	open   func() (contents, error)
 }
 
-// An opener opens a file and returns its arrays; what it returns as close may be called once all is read.
-type opener func() (arrays []array, close func() error, err error)
+// contents are an array whose header was read.
+type contents struct {
+	typ  onnx.DataType
+	dims []int64
+	read func() (*onnx.Tensor, error)
+}
 
-func noClose() error { return nil }
+// An opener opens a file and returns its arrays; what it returns as done is called after the last was read.
+type opener func() (arrays []array, done func() error, err error)
 
 func openNpz(path string) opener {
 	return func() ([]array, func() error, error) {
@@ -250,12 +259,13 @@ func openNpz(path string) opener {
 		}
 		var arrays []array
 		for _, name := range z.Names() {
-			h, err := z.Header(name)
-			if err != nil {
-				z.Close()
-				return nil, nil, &Error{File: path, Array: name, Problem: "cannot be read: " + trim(err), Err: err}
-			}
-			arrays = append(arrays, array{path, name, -1, h.Type, h.Dims, func() (*onnx.Tensor, error) { return z.Read(name) }})
+			arrays = append(arrays, array{path, name, -1, func() (contents, error) {
+				h, err := z.Header(name)
+				if err != nil {
+					return contents{}, fmt.Errorf("cannot be read: %w", err)
+				}
+				return contents{h.Type, h.Dims, func() (*onnx.Tensor, error) { return z.Read(name) }}, nil
+			}})
 		}
 		return arrays, z.Close, nil
 	}
@@ -263,32 +273,34 @@ func openNpz(path string) opener {
 
 func openNpy(path string) opener {
 	return func() ([]array, func() error, error) {
-		r, err := os.Open(path)
+		f, err := os.Open(path)
 		if err != nil {
 			return nil, nil, fileError(path, err)
 		}
-		a, err := func() (array, error) {
-			h, err := npy.ReadHeader(r)
-			if err != nil {
-				return array{}, err
-			}
-			at, err := r.Seek(0, io.SeekCurrent)
-			if err != nil {
-				return array{}, err
-			}
-			info, err := r.Stat()
-			if err != nil {
-				return array{}, err
-			}
-			name := strings.TrimSuffix(filepath.Base(path), ".npy")
-			return array{path, name, -1, h.Type, h.Dims, func() (*onnx.Tensor, error) { return h.ReadData(r, info.Size()-at) }}, nil
-		}()
+		c, err := npyContents(f)
 		if err != nil {
-			r.Close()
+			f.Close()
 			return nil, nil, fileError(path, err)
 		}
-		return []array{a}, r.Close, nil
+		name := strings.TrimSuffix(filepath.Base(path), ".npy")
+		return []array{{path, name, -1, func() (contents, error) { return c, nil }}}, f.Close, nil
 	}
+}
+
+func npyContents(f *os.File) (contents, error) {
+	h, err := npy.ReadHeader(f)
+	if err != nil {
+		return contents{}, err
+	}
+	at, err := f.Seek(0, io.SeekCurrent)
+	if err != nil {
+		return contents{}, err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return contents{}, err
+	}
+	return contents{h.Type, h.Dims, func() (*onnx.Tensor, error) { return h.ReadData(f, info.Size()-at) }}, nil
 }
 
 // openPb reads a serialized TensorProto, whole: its type and shape may stand behind its elements.
@@ -309,7 +321,8 @@ func openPb(path string) opener {
 		if err != nil {
 			return nil, nil, fileError(path, err)
 		}
-		return []array{{path, name, -1, t.Type, t.Dims, func() (*onnx.Tensor, error) { return t, t.Load() }}}, noClose, nil
+		c := contents{t.Type, t.Dims, func() (*onnx.Tensor, error) { return t, t.Load() }}
+		return []array{{path, name, -1, func() (contents, error) { return c, nil }}}, func() error { return nil }, nil
 	}
 }
 
@@ -338,32 +351,33 @@ func trim(err error) string {
 	return strings.TrimSuffix(err.Error(), " ("+npy.ErrFormat.Error()+")")
 }
 
-// visit opens the files one after the other and calls f with each array and the port that it is meant for. The error of f
-// follows the array's name.
-func (s *Sample) visit(files []opener, ports []port, f func(a array, p port) error) error {
+// visit opens the files one after the other and calls f with the contents of each array and the port that it is meant
+// for. The error of f follows the array's name.
+func (s *Sample) visit(files []opener, ports []port, f func(c contents, p port) error) error {
 	from := map[string]string{}
+	visit := func(a array) error {
+		p, err := s.port(a, ports)
+		if err != nil {
+			return err
+		}
+		first := from[p.name]
+		from[p.name] = a.file
+		if err := meet(a, *p, first, f); err != nil {
+			return &Error{File: a.file, Array: p.name, Problem: trim(err), Err: err}
+		}
+		return nil
+	}
 	for _, open := range files {
 		arrays, done, err := open()
 		if err != nil {
 			return err
 		}
 		for _, a := range arrays {
-			var p *port
-			if p, err = s.port(a, ports); err != nil {
+			if err = visit(a); err != nil {
 				break
 			}
-			if first := from[p.name]; first != "" {
-				err = fmt.Errorf("is given twice, by %s too", filepath.Base(first))
-			} else if err = convertible(a.typ, p.typ.Elem); err == nil {
-				err = f(a, *p)
-			}
-			if err != nil {
-				err = &Error{File: a.file, Array: p.name, Problem: trim(err), Err: err}
-				break
-			}
-			from[p.name] = a.file
 		}
-		done() // of a file that was only read
+		done() // the file was only read: nothing is lost when closing fails
 		if err != nil {
 			return err
 		}
@@ -371,13 +385,28 @@ func (s *Sample) visit(files []opener, ports []port, f func(a array, p port) err
 	return nil
 }
 
+// meet looks at one array. first is the file that has given the port's array before, if any.
+func meet(a array, p port, first string, f func(c contents, p port) error) error {
+	if first != "" {
+		return fmt.Errorf("is given twice, by %s too", filepath.Base(first))
+	}
+	c, err := a.open()
+	if err != nil {
+		return err
+	}
+	if err := convertible(c.typ, p.typ.Elem); err != nil {
+		return err
+	}
+	return f(c, p)
+}
+
 // checkInputs tells by names, types and shapes alone whether readInputs can work.
 func (s *Sample) checkInputs(files []opener) error {
 	shapes := newBinding(s.model.dims)
 	there := map[string]bool{}
-	err := s.visit(files, s.model.inputs, func(a array, p port) error {
+	err := s.visit(files, s.model.inputs, func(c contents, p port) error {
 		there[p.name] = true
-		return shapes.bind(p, a.dims)
+		return shapes.bind(p, c.dims)
 	})
 	if err != nil {
 		return err
@@ -393,12 +422,12 @@ func (s *Sample) checkInputs(files []opener) error {
 func (s *Sample) readInputs(files []opener) (map[string]*onnx.Tensor, error) {
 	shapes := newBinding(s.model.dims)
 	feeds := map[string]*onnx.Tensor{}
-	err := s.visit(files, s.model.inputs, func(a array, p port) error {
+	err := s.visit(files, s.model.inputs, func(c contents, p port) error {
 		// Checked again: the file may be another one by now.
-		if err := shapes.bind(p, a.dims); err != nil {
+		if err := shapes.bind(p, c.dims); err != nil {
 			return err
 		}
-		t, err := a.load(p)
+		t, err := c.load(p)
 		if err != nil {
 			return err
 		}
@@ -410,16 +439,16 @@ func (s *Sample) readInputs(files []opener) (map[string]*onnx.Tensor, error) {
 
 func (s *Sample) readOutputs(files []opener) (map[string]*onnx.Tensor, error) {
 	outputs := map[string]*onnx.Tensor{}
-	err := s.visit(files, s.model.outputs, func(a array, p port) (err error) {
-		outputs[p.name], err = a.load(p)
+	err := s.visit(files, s.model.outputs, func(c contents, p port) (err error) {
+		outputs[p.name], err = c.load(p)
 		return err
 	})
 	return outputs, err
 }
 
 // load reads the elements in the port's type.
-func (a array) load(p port) (*onnx.Tensor, error) {
-	t, err := a.read()
+func (c contents) load(p port) (*onnx.Tensor, error) {
+	t, err := c.read()
 	if err != nil {
 		return nil, fmt.Errorf("cannot be read: %w", err)
 	}

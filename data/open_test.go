@@ -8,9 +8,9 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/zqonnx/zqonnx/internal/npy"
@@ -264,6 +264,8 @@ func TestErrors(t *testing.T) {
 			`d/a/b: no sample; b is the deepest folder that is looked into, and should hold image.npy`},
 		{"damaged npz", imageModel(), map[string]any{"d/s.npz": "PK, but not for long"}, Options{},
 			`d/s.npz: no .npz archive: it is no zip file, or a truncated one`},
+		{"damaged array", imageModel(), map[string]any{"d/s.npz": arrays{"image": onnx.New(onnx.Float32, []int64{1, 3, 4, 5}, make([]byte, 240))}, "d/t.npy": "text, and no array"}, Options{},
+			`d/t.npy: no .npy array: it does not begin with NumPy's signature`},
 		{"damaged npy", imageModel(), map[string]any{"d/s.npy": "\x93NUMPY\x01\x00"}, Options{},
 			`d/s.npy: the file ends inside the header`},
 		{"state of the wrong shape", statefulModel(), map[string]any{"d/a/1.npz": arrays{"x": x, "h": marked[float32](0, 2, 2, 4)}}, state,
@@ -324,25 +326,6 @@ func TestNothingAtThePath(t *testing.T) {
 	}
 }
 
-// A pipe in the folder would block a reader for ever.
-func TestOnlyRegularFilesAreOpened(t *testing.T) {
-	write(t, map[string]any{"d/1.npy": img(0), "s/x.txt": ""})
-	if err := syscall.Mkfifo("d/2.npy", 0o666); err != nil {
-		t.Skip(err)
-	}
-	_, err := Open("d", imageModel(), Options{})
-	if err == nil || err.Error() != "d/2.npy: no regular file" {
-		t.Errorf("got %v", err)
-	}
-	if err := syscall.Mkfifo("s/image.npy", 0o666); err != nil {
-		t.Fatal(err)
-	}
-	_, err = Open("s", imageModel(), Options{})
-	if err == nil || err.Error() != "s/image.npy: no regular file" {
-		t.Errorf("got %v", err)
-	}
-}
-
 func TestFilesThatChangeUnderUs(t *testing.T) {
 	write(t, map[string]any{"d/1.npy": img(0), "d/2.npz": arrays{"image": img(0)}, "d/3/input_0.pb": img(0)})
 	s, err := Open("d", imageModel(), Options{})
@@ -381,6 +364,43 @@ func TestFilesThatChangeUnderUs(t *testing.T) {
 		t.Fatal(err)
 	}
 	expect("d/1.npy: no such file or directory", "d/2.npz: no such file or directory", "d/3/input_0.pb: no such file or directory")
+}
+
+// Iterating keeps nothing: the live memory is that of one sample.
+func TestMemoryIsThatOfOneSample(t *testing.T) {
+	g := onnx.NewGraph("big")
+	g.AddInput("x", onnx.TensorOf(onnx.Float32, onnx.Fixed(1<<18)))
+	files := map[string]any{}
+	for i := range 24 {
+		files[fmt.Sprintf("d/%d.npy", i)] = marked(float32(i), 1<<18)
+	}
+	write(t, files)
+	clear(files)
+	live := func() uint64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := live()
+	s, err := Open("d", g, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range s.Len() {
+		for sample := range s.Sequence(i) {
+			feeds, err := sample.Feeds(nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := onnx.Data[float32](feeds["x"])[0]; got != float32(i) {
+				t.Fatalf("sample %d holds %v", i, got)
+			}
+		}
+		if now := live(); now > before+2<<20 {
+			t.Fatalf("after sample %d %d bytes are live, %d more than before", i, now, now-before)
+		}
+	}
 }
 
 func TestExpectedOutputs(t *testing.T) {
