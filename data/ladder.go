@@ -12,24 +12,26 @@ type role int
 
 const (
 	roleBatch   role = iota
-	roleLength       // of a sequence, or samples of a signal
+	roleLength       // of a sequence
+	roleSamples      // of a signal
 	roleSide         // of a picture
 	roleChannel      // of a picture
 	roleRest         // what only states and constants have
 )
 
-// rungs are the sizes that are tried for each role, the likeliest first. The lengths cover tokens, then audio.
+// rungs are the sizes that are tried for each role, the likeliest first. Signals begin with a second of speech, which gives
+// encoders many frames; streaming models, which take one chunk, refuse it.
 var rungs = []map[role]int64{
-	{roleBatch: 1, roleRest: 1, roleLength: 16, roleSide: 224, roleChannel: 3},
-	{roleBatch: 1, roleRest: 1, roleLength: 32, roleSide: 64, roleChannel: 3},
-	{roleBatch: 1, roleRest: 1, roleLength: 64, roleSide: 32, roleChannel: 3},
-	{roleBatch: 1, roleRest: 1, roleLength: 8, roleSide: 320, roleChannel: 3},
-	{roleBatch: 1, roleRest: 1, roleLength: 128, roleSide: 640, roleChannel: 3},
-	{roleBatch: 1, roleRest: 1, roleLength: 1, roleSide: 224, roleChannel: 1},
-	{roleBatch: 1, roleRest: 1, roleLength: 512, roleSide: 64, roleChannel: 1},
-	{roleBatch: 1, roleRest: 1, roleLength: 256, roleSide: 256, roleChannel: 3},
-	{roleBatch: 1, roleRest: 1, roleLength: 1024, roleSide: 512, roleChannel: 3},
-	{roleBatch: 1, roleRest: 1, roleLength: 16000, roleSide: 128, roleChannel: 3},
+	{roleBatch: 1, roleRest: 1, roleLength: 16, roleSamples: 16000, roleSide: 224, roleChannel: 3},
+	{roleBatch: 1, roleRest: 1, roleLength: 32, roleSamples: 512, roleSide: 64, roleChannel: 3},
+	{roleBatch: 1, roleRest: 1, roleLength: 64, roleSamples: 1024, roleSide: 32, roleChannel: 3},
+	{roleBatch: 1, roleRest: 1, roleLength: 8, roleSamples: 256, roleSide: 320, roleChannel: 3},
+	{roleBatch: 1, roleRest: 1, roleLength: 128, roleSamples: 4096, roleSide: 640, roleChannel: 3},
+	{roleBatch: 1, roleRest: 1, roleLength: 1, roleSamples: 64, roleSide: 224, roleChannel: 1},
+	{roleBatch: 1, roleRest: 1, roleLength: 512, roleSamples: 16, roleSide: 64, roleChannel: 1},
+	{roleBatch: 1, roleRest: 1, roleLength: 256, roleSamples: 128, roleSide: 256, roleChannel: 3},
+	{roleBatch: 1, roleRest: 1, roleLength: 1024, roleSamples: 8, roleSide: 512, roleChannel: 3},
+	{roleBatch: 1, roleRest: 1, roleLength: 2, roleSamples: 1, roleSide: 128, roleChannel: 3},
 }
 
 // ProbeLadder returns sizes for the free dimensions of a model's inputs, to be tried as Options.Dims in order until the
@@ -57,10 +59,10 @@ func ProbeLadder(g *onnx.Graph, o Options) []map[string]int64 {
 // input is the batch of all.
 func roles(g *onnx.Graph, o Options) map[string]role {
 	all := map[string]role{}
-	note := func(p port, role func(shape []onnx.Dim, axis int) role) {
+	note := func(p port, role func(p port, axis int) role) {
 		for i := range p.typ.Shape {
 			for _, name := range atoms(p, i) {
-				r := role(p.typ.Shape, i)
+				r := role(p, i)
 				if old, seen := all[name]; seen {
 					r = min(r, old)
 				}
@@ -83,21 +85,24 @@ func roles(g *onnx.Graph, o Options) map[string]role {
 	}
 	for _, p := range inputs {
 		if isGiven(p) {
-			note(p, func([]onnx.Dim, int) role { return roleRest })
+			note(p, func(port, int) role { return roleRest })
 		}
 	}
 	return all
 }
 
-// roleOf goes by the place of a dimension: names are whatever the exporter chose.
-func roleOf(shape []onnx.Dim, axis int) role {
-	switch channels, isPicture := channelAxis(sizes(shape)); {
-	case axis == 0 && len(shape) > 1:
+// roleOf goes by the place of a dimension and the input's type: names are whatever the exporter chose.
+func roleOf(p port, axis int) role {
+	rank := len(p.typ.Shape)
+	switch channels, isPicture := channelAxis(sizes(p.typ.Shape)); {
+	case axis == 0 && rank > 1:
 		return roleBatch
 	case isPicture && axis == channels:
 		return roleChannel
 	case isPicture:
 		return roleSide
+	case rank <= 2 && kinds[p.typ.Elem] == 'f':
+		return roleSamples
 	}
 	return roleLength
 }

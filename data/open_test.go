@@ -464,6 +464,23 @@ func TestState(t *testing.T) {
 	}
 }
 
+func TestStateOfUnknownShape(t *testing.T) {
+	g := statefulModel()
+	g.Value("h").Type = onnx.TensorOf(onnx.Float32)
+	write(t, map[string]any{"s.npz": arrays{"x": marked[float32](1, 3, 2), "sr": onnx.Scalar(int64(1))}})
+	s, err := Open("s.npz", g, Options{State: map[string]string{"hn": "h"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for sample := range s.Sequence(0) {
+		_, err := sample.Feeds(nil)
+		want := `s.npz: array "h" is missing, and the model does not say the shape and type that it begins with as zero: add it to the first sample`
+		if err == nil || err.Error() != want {
+			t.Errorf("got  %v\nwant %s", err, want)
+		}
+	}
+}
+
 func TestExporterSymbols(t *testing.T) {
 	g := onnx.NewGraph("cache")
 	g.AddInput("ids", onnx.TensorOf(onnx.Int64, onnx.Fixed(1), onnx.Symbol("seq")))

@@ -26,7 +26,7 @@ const (
 //   - inputs of Options.State and Options.Values: as with real data, so states are zero first and then fed back.
 //
 // Free dimensions are those of Options.Dims, else of the first rung of ProbeLadder. The same options give the same bits
-// everywhere. Errors wrap ErrBadOption, or onnx.ErrBadModel when an input is no tensor.
+// everywhere. Errors wrap ErrBadOption, or onnx.ErrBadModel when an input is no tensor or of unknown rank.
 func Probes(g *onnx.Graph, o Options) (*Set, error) {
 	o.Dims = ProbeLadder(g, o)[0]
 	model, err := newSignature(g, o)
@@ -35,6 +35,9 @@ func Probes(g *onnx.Graph, o Options) (*Set, error) {
 	}
 	var made []prober
 	for _, p := range model.needed() {
+		if p.typ.Shape == nil || p.typ.Elem == onnx.Undefined {
+			return nil, fmt.Errorf("input %q has no known rank and type: no probe can be made for it (%w)", p.name, onnx.ErrBadModel)
+		}
 		dims := newBinding(o.Dims).sizes(p)
 		if err := checkSize(p, dims); err != nil {
 			return nil, err

@@ -355,15 +355,21 @@ func TestProbeLadder(t *testing.T) {
 		{"NHWC", image(q, q, q, three), Options{Dims: map[string]int64{"x[1]": 99}}, 8, map[string]int64{"x[0]": 1, "x[1]": 99, "x[2]": 224}, nil},
 		{"channels", image(q, q, q, q), Options{}, 10, map[string]int64{"x[0]": 1, "x[1]": 3, "x[2]": 224, "x[3]": 224}, nil},
 		{"cache", image(onnx.Symbol("b"), onnx.Fixed(12), onnx.Symbol("past"), onnx.Fixed(64)), Options{}, 10, map[string]int64{"b": 1, "past": 16}, nil},
-		{"tokens", bert(), Options{}, 10, map[string]int64{"batch": 1, "seq": 16}, map[string]int64{"batch": 1, "seq": 16000}},
-		{"state", statefulModel(), Options{State: map[string]string{"hn": "h"}}, 10, map[string]int64{"batch": 1, "T": 16}, nil},
-		{"sum", image(onnx.Symbol("b"), onnx.Symbol("past + 1")), Options{}, 10, map[string]int64{"b": 1, "past": 16}, nil},
+		{"tokens", bert(), Options{}, 10, map[string]int64{"batch": 1, "seq": 16}, map[string]int64{"batch": 1, "seq": 2}},
+		{"state", statefulModel(), Options{State: map[string]string{"hn": "h"}}, 10, map[string]int64{"batch": 1, "T": 16000}, map[string]int64{"batch": 1, "T": 1}},
+		{"sum", image(onnx.Symbol("b"), onnx.Symbol("past + 1"), onnx.Fixed(8)), Options{}, 10, map[string]int64{"b": 1, "past": 16}, nil},
 	} {
 		got := ProbeLadder(c.g, c.o)
 		if len(got) != c.n || !maps.Equal(got[0], c.first) || c.last != nil && !maps.Equal(got[len(got)-1], c.last) {
 			t.Errorf("%s: %d rungs from %v to %v, want %d from %v to %v", c.name, len(got), got[0], got[len(got)-1], c.n, c.first, c.last)
 		}
 	}
+}
+
+func rankless() *onnx.Graph {
+	g := onnx.NewGraph("rankless")
+	g.AddInput("x", onnx.TensorOf(onnx.Float32))
+	return g
 }
 
 func TestProbesRefuse(t *testing.T) {
@@ -374,6 +380,7 @@ func TestProbesRefuse(t *testing.T) {
 	}{
 		{bert(), Options{Dims: map[string]int64{"seq": 1 << 40}}, `input "a" would take more than 4294967296 bytes with shape [1,1099511627776]: fix its dimensions with --dim (bad option)`},
 		{bert(), Options{Dims: map[string]int64{"len": 1}}, `--dim len=1: no input has this dimension; there are: batch, seq (bad option)`},
+		{rankless(), Options{}, `input "x" has no known rank and type: no probe can be made for it (bad model)`},
 		{bert(), Options{Values: map[string]string{"a": "x"}}, `--value a=x: "x" is no int64 (bad option)`},
 	} {
 		if _, err := Probes(c.g, c.o); err == nil || err.Error() != c.want {

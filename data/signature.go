@@ -307,6 +307,8 @@ func (s *signature) complete(sample string, feeds, previous map[string]*onnx.Ten
 				return err
 			}
 			feeds[p.name] = t
+		case s.state[p.name] != "" && (p.typ.Shape == nil || p.typ.Elem == onnx.Undefined):
+			return fail(p.name, "is missing, and the model does not say the shape and type that it begins with as zero: add it to the first sample")
 		case s.state[p.name] != "":
 			dims := b.sizes(p)
 			if err := checkSize(p, dims); err != nil {
