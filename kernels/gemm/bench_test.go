@@ -98,16 +98,10 @@ func BenchmarkPack(b *testing.B) {
 	fp, ip := new(PanelsF32), new(PanelsInt8)
 	for _, transposed := range []bool{false, true} {
 		b.Run(fmt.Sprintf("f32/transposed=%v", transposed), func(b *testing.B) {
-			b.SetBytes(k * n * 4)
-			for b.Loop() {
-				fp.Repack(f, k, n, k, transposed)
-			}
+			benchmark(b, nil, k*n*4, "GB/s", func() { fp.Repack(f, k, n, k, transposed) })
 		})
 		b.Run(fmt.Sprintf("s8/transposed=%v", transposed), func(b *testing.B) {
-			b.SetBytes(k * n)
-			for b.Loop() {
-				ip.RepackS8(i, k, n, k, transposed, nil)
-			}
+			benchmark(b, nil, k*n, "GB/s", func() { ip.RepackS8(i, k, n, k, transposed, nil) })
 		})
 	}
 }

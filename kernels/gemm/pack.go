@@ -36,10 +36,23 @@ func (p *PanelsF32) Repack(b []float32, k, n, ldb int, transposed bool) {
 			}
 			continue
 		}
-		for j := range columns {
-			for i, v := range b[(n0+j)*ldb:][:k] {
-				panel[i*width+j] = v
-			}
+		transposeF32(panel, width, b[n0*ldb:], ldb, k, columns)
+	}
+}
+
+// transposeF32 computes panel[i*width+j] = rows[j*ld+i] for i < k, j < columns.
+func transposeF32(panel []float32, width int, rows []float32, ld, k, columns int) {
+	j := 0
+	for ; j+4 <= columns; j += 4 { // four columns share the cost of a store's address
+		r0, r1, r2, r3 := rows[j*ld:][:k], rows[(j+1)*ld:][:k], rows[(j+2)*ld:][:k], rows[(j+3)*ld:][:k]
+		for i := range r0 {
+			out := panel[i*width+j:][:4]
+			out[0], out[1], out[2], out[3] = r0[i], r1[i], r2[i], r3[i]
+		}
+	}
+	for ; j < columns; j++ {
+		for i, v := range rows[j*ld:][:k] {
+			panel[i*width+j] = v
 		}
 	}
 }
@@ -86,58 +99,65 @@ func PackU8(b []uint8, k, n, ldb int, transposed bool, zeros []int32) *PanelsInt
 
 // RepackS8 is PackS8 into p, whose memory it reuses.
 func (p *PanelsInt8) RepackS8(b []int8, k, n, ldb int, transposed bool, zeros []int32) {
-	repack(p, b, k, n, ldb, transposed, zeros, 0)
+	p.repack(asBytes(b), k, n, ldb, transposed, zeros, 0)
 }
 
 // RepackU8 is PackU8 into p, whose memory it reuses.
 func (p *PanelsInt8) RepackU8(b []uint8, k, n, ldb int, transposed bool, zeros []int32) {
-	repack(p, b, k, n, ldb, transposed, zeros, 128)
+	p.repack(b, k, n, ldb, transposed, zeros, 128)
 }
 
-// repack packs codes that are shift above their signed form.
-func repack[C int8 | uint8](p *PanelsInt8, b []C, k, n, ldb int, transposed bool, zeros []int32, shift int32) {
+// repack packs the bytes of codes that are shift above their signed form: x - 128 and x ^ 128 are the same byte.
+func (p *PanelsInt8) repack(b []uint8, k, n, ldb int, transposed bool, zeros []int32, shift uint8) {
 	checkB(len(b), k, n, ldb, transposed)
-	p.k, p.n, p.kernel = k, n, pick(kernelsInt8)
-	p.panels = grow(p.panels, p.kernel.panelsLen(k, n))
-	p.sums = grow(p.sums, n)
-	p.setZeros(zeros, shift)
-	clear(p.sums)
-	if k == 0 {
-		return
-	}
-
-	flip := int8(shift) // -128: x - 128 and x ^ 0x80 are the same byte
-	width, group := p.kernel.tileColumns, p.kernel.group
-	padded := p.kernel.groups(k) * group
-	for n0 := 0; n0 < n; n0 += width {
+	kn := pick(kernelsInt8)
+	width, panelLen := kn.tileColumns, kn.panelLen(k)
+	p.k, p.n, p.kernel = k, n, kn
+	p.panels = grow(p.panels, kn.panelsLen(k, n))
+	p.sums = grow(p.sums, ceilDiv(n, width)*width)
+	p.setZeros(zeros, int32(shift))
+	panels := asBytes(p.panels)
+	for n0 := 0; n0 < n && k > 0; n0 += width {
 		columns := min(width, n-n0)
-		panel := p.panels[n0*padded:][:width*padded]
-		if columns < width || padded > k {
+		panel := panels[n0/width*panelLen:][:panelLen]
+		if columns < width || panelLen > k*width {
 			clear(panel)
 		}
-		sums := p.sums[n0:][:columns]
 		if transposed {
-			for j := range columns {
-				for i, v := range b[(n0+j)*ldb:][:k] {
-					code := int8(v) ^ flip
-					panel[(i/group*width+j)*group+i%group] = code
-					sums[j] += int32(code)
-				}
-			}
-			continue
-		}
-		for i := range k {
-			row := panel[i/group*width*group+i%group:]
-			for j, v := range b[i*ldb+n0:][:columns] {
-				code := int8(v) ^ flip
-				row[j*group] = code
-				sums[j] += int32(code)
-			}
+			packColumns(panel, width, kn.group, b[n0*ldb:], ldb, k, columns, shift)
+		} else {
+			packRows(panel, width, kn.group, b[n0:], ldb, k, columns, shift)
 		}
 	}
+	p.sumColumns()
+}
+
+// sumColumns computes the sums as a product with a row of ones.
+func (p *PanelsInt8) sumColumns() {
+	kn := p.kernel
+	groups, width, row := kn.groups(p.k), kn.tileColumns, &ones[kn.groupA/kn.group]
+	clear(p.sums)
+	for n0 := 0; n0 < p.n; n0 += width {
+		step := len(row) / kn.groupA
+		for g := 0; g < groups; g += step {
+			b := &p.panels[n0/width*kn.panelLen(p.k)+g*kn.group*width]
+			kn.multiply(1, width/kn.lanes, min(step, groups-g), &row[0], 0, b, &p.sums[n0], width, true, nil)
+		}
+	}
+	p.sums = p.sums[:p.n]
 	for j, zero := range p.zeros {
-		p.sums[j] -= int32(k) * zero
+		p.sums[j] -= int32(p.k) * zero
 	}
+}
+
+// ones[w] is a row of A of codes 1, w bytes each.
+var ones = [...][512]uint8{1: repeatOne(1), 2: repeatOne(2)}
+
+func repeatOne(width int) (row [512]uint8) {
+	for i := 0; i < len(row); i += width {
+		row[i] = 1
+	}
+	return row
 }
 
 // setZeros keeps one zero point a column, none if all are 0.

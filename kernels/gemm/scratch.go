@@ -1,9 +1,6 @@
 package gemm
 
-import (
-	"encoding/binary"
-	"fmt"
-)
+import "fmt"
 
 // Scratch is the working memory of one worker. The zero value is ready; it grows to what the largest product needs and is
 // reused from then on. It serves one Run at a time.
@@ -53,39 +50,6 @@ func (s *Scratch) prepareInt8(kn *kernelInt8, a []uint8, lda, rows, k int, shift
 		convert(s.aInt8[i*stride:], a[i*lda:][:k], uint8(shift))
 	}
 	return &s.aInt8[0], stride
-}
-
-// flipBytes computes dst[i] = src[i] ^ flip.
-func flipBytes(dst, src []uint8, flip uint8) {
-	wide := uint64(flip) * 0x0101010101010101
-	i := 0
-	for ; i+8 <= len(src); i += 8 {
-		binary.LittleEndian.PutUint64(dst[i:], binary.LittleEndian.Uint64(src[i:])^wide)
-	}
-	for ; i < len(src); i++ {
-		dst[i] = src[i] ^ flip
-	}
-}
-
-// sumBytes returns Σ (a[i] ^ flip).
-func sumBytes(a []uint8, flip uint8) int32 {
-	const pairs = 0x00ff00ff00ff00ff
-	wide := uint64(flip) * 0x0101010101010101
-	var sum uint64
-	for len(a) >= 8 {
-		// Four 16-bit lanes take 128 words of two bytes each without overflow: 128·2·255 < 2^16.
-		var lanes uint64
-		for n := 0; n < 128 && len(a) >= 8; n++ {
-			v := binary.LittleEndian.Uint64(a) ^ wide
-			lanes += v&pairs + v>>8&pairs
-			a = a[8:]
-		}
-		sum += lanes&0xffff + lanes>>16&0xffff + lanes>>32&0xffff + lanes>>48
-	}
-	for _, v := range a {
-		sum += uint64(v ^ flip)
-	}
-	return int32(sum)
 }
 
 // checkMatrix panics unless a slice of the given length holds [rows, columns] with rows ld apart: the microkernels do not
