@@ -366,6 +366,53 @@ func TestFilesThatChangeUnderUs(t *testing.T) {
 	expect("d/1.npy: no such file or directory", "d/2.npz: no such file or directory", "d/3/input_0.pb: no such file or directory")
 }
 
+func TestOtherFiles(t *testing.T) {
+	damaged := func(b []byte) []byte { b[len(b)/2] ^= 1; return b }
+	write(t, map[string]any{"notes.txt": "", "d/s.npz": arrays{"image": img(0)}, "d/x.pb": "\x0a\xff"})
+	b, err := os.ReadFile("d/s.npz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile("s.npz", damaged(b), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{
+		"notes.txt": "notes.txt: no sample: a file must be .npz, .npy or .pb",
+		"s.npz":     `s.npz: array "image" cannot be read: the archive is damaged: wrong checksum`,
+		"d/x.pb":    "d/x.pb: damaged or truncated: dims of TensorProto: unexpected EOF",
+	} {
+		s, err := Open(path, imageModel(), Options{})
+		if err == nil {
+			for sample := range s.Sequence(0) {
+				_, err = sample.Feeds(nil)
+			}
+		}
+		if err == nil || err.Error() != want || !errors.Is(err, ErrBadData) {
+			t.Errorf("got  %v\nwant %s", err, want)
+		}
+	}
+}
+
+func TestOutputsThatAreNoTensorsAreLeftOut(t *testing.T) {
+	g := pairModel()
+	g.Outputs()[0].Type = &onnx.Type{Kind: onnx.KindSequence, Inner: onnx.TensorOf(onnx.Int64)}
+	write(t, map[string]any{"s/input_0.pb": ids(1), "s/input_1.pb": ids(2), "s/output_0.pb": "\x0a\xff"})
+	s, err := Open("s", g, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for sample := range s.Sequence(0) {
+		if out, err := sample.Expected(); err != nil || len(out) != 0 {
+			t.Errorf("got %v, %v", out, err)
+		}
+	}
+	g.AddInput("list", &onnx.Type{Kind: onnx.KindSequence, Inner: onnx.TensorOf(onnx.Int64)})
+	_, err = Open("s", g, Options{})
+	if want := `input "list" is seq(i64[...]): only tensors can be given as data (bad model)`; err == nil || err.Error() != want || !errors.Is(err, onnx.ErrBadModel) {
+		t.Errorf("got %v, want %s", err, want)
+	}
+}
+
 // Iterating keeps nothing: the live memory is that of one sample.
 func TestMemoryIsThatOfOneSample(t *testing.T) {
 	g := onnx.NewGraph("big")

@@ -116,6 +116,27 @@ func TestProbesOfATransformer(t *testing.T) {
 	}
 }
 
+// Some models take ids as floats and cast them.
+func TestFloatsThatIndexATable(t *testing.T) {
+	g := onnx.NewGraph("g")
+	x := g.AddInput("x", onnx.TensorOf(onnx.Float32, onnx.Fixed(64)))
+	cast := g.Append(onnx.NodeSpec{Op: "Cast", Inputs: []*onnx.Value{x}, Outputs: []string{"i"}}).Output(0)
+	g.AddOutput(g.Append(onnx.NodeSpec{Op: "Gather", Inputs: []*onnx.Value{g.AddConst("t", onnx.Zeros(onnx.Float32, 50, 2)), cast}, Outputs: []string{"y"}}).Output(0))
+	s, err := Probes(g, Options{Limit: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := onnx.Data[float32](feedsOf(t, s)[0]["x"])
+	for _, f := range v {
+		if f != float32(int(f)) || f < 0 || f >= 50 {
+			t.Errorf("%v is no row of 50", f)
+		}
+	}
+	if slices.Max(v) < 40 {
+		t.Errorf("rows up to %v of 50", slices.Max(v))
+	}
+}
+
 func TestIndicesStayInTheirTable(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		n := rapid.Int64Range(0, 200).Draw(t, "n")
