@@ -140,7 +140,7 @@ func (n *Node) check() error {
 	switch n.Scheme {
 	case Float, Fused:
 	case Static, Dynamic, Token, WeightOnly:
-		if w := n.Weights; w != nil && (w.Type != "int8" || w.Axis < -1 || w.Rounding != "rtn") {
+		if w := n.Weights; w != nil && (w.Type != "int8" || w.Axis < -1 || w.Rounding != "rtn" && w.Rounding != "squant") {
 			return fmt.Errorf("weights of type %q, axis %d, rounding %q are unknown", w.Type, w.Axis, w.Rounding)
 		}
 	default:

@@ -406,7 +406,7 @@ func (m *planner) plan() *Plan {
 			d.Reason = whyFloat(m.Target, n)
 		}
 		if s != nil && d.Scheme != Float {
-			d.Weights = &Weights{Type: "int8", Axis: s.Axes[0], Rounding: "rtn", Correction: m.correction[s]}
+			d.Weights = &Weights{Type: "int8", Axis: s.Axes[0], Rounding: s.Rounding(), Correction: m.correction[s]}
 		}
 		p.Nodes = append(p.Nodes, d)
 	}

@@ -183,16 +183,33 @@ func whyFloat(t *target.Target, n *onnx.Node) Reason {
 	return Reason{ID: "not-between-integers", Text: "its neighbours run in float: going to integers and back would only cost time and accuracy"}
 }
 
-// QuantizeSite quantizes constant operand i of a site.
+// Rounding returns how a site's weights are rounded where the plan does not say: convolutions see inputs of positive mean
+// and alike neighbours, for which balanced errors cancel.
+func (s *Site) Rounding() string {
+	if s.Kind == Conv {
+		return "squant"
+	}
+	return "rtn"
+}
+
+// QuantizeSite quantizes constant operand i of a site. Where w is nil, along the site's own axis with its own rounding.
 func QuantizeSite(s *Site, i int, w *Weights) (*quantize.Weights, error) {
 	v := s.Weight(i)
-	axis := s.Axes[i]
-	if w != nil && w.Axis == quantize.PerTensor {
-		axis = quantize.PerTensor
+	axis, rounding := s.Axes[i], s.Rounding()
+	if w != nil {
+		rounding = w.Rounding
+		if w.Axis == quantize.PerTensor {
+			axis = quantize.PerTensor
+		}
 	}
-	q, err := quantize.QuantizeWeights(onnx.Data[float32](v.Const()), v.Const().Dims, axis, quantize.Int8Weights)
+	t := v.Const()
+	x := onnx.Data[float32](t)
+	q, err := quantize.QuantizeWeights(x, t.Dims, axis, quantize.Int8Weights)
 	if err != nil {
 		return nil, fmt.Errorf("weights %q: %w", v.Name(), err)
+	}
+	if rounding == "squant" && axis == 0 {
+		q.Balance(x, int(onnx.NumElements(t.Dims[min(2, len(t.Dims)):])))
 	}
 	return q, nil
 }
