@@ -21,7 +21,7 @@ var ops map[[2]string][]op
 func init() {
 	ops = map[[2]string][]op{}
 	for _, rows := range [][]op{
-		controlOps, unaryOps, binaryOps, castOps,
+		controlOps, unaryOps, binaryOps, castOps, moveOps, shapeOps,
 		matmulOps, convOps, poolOps, normOps, resizeOps, quantOps, quantMatMulOps, quantConvOps, quantElementOps,
 	} {
 		for _, o := range rows {
@@ -32,7 +32,7 @@ func init() {
 }
 
 // aliases names the operators whose output 0 has the bytes of input 0.
-var aliases = map[string]bool{"Reshape": true, "Squeeze": true, "Unsqueeze": true, "Flatten": true, "Identity": true}
+var aliases = map[string]bool{"Reshape": true, "Squeeze": true, "Unsqueeze": true, "Flatten": true, "Identity": true, "Dropout": true}
 
 func lookup(n *onnx.Node, version int64) (*op, error) {
 	domain := n.Domain

@@ -47,15 +47,15 @@ func (f Format) largest() uint16 {
 	return all
 }
 
-// nan is the code of a NaN; formats without one give their largest number.
+// nan is the code of a NaN. Formats without one give the negative zero, as other libraries do.
 func (f Format) nan() uint16 {
 	switch f.Special {
 	case IEEE:
 		return f.sign() - 1<<(f.Mantissa-1)
-	case FNUZ:
-		return f.sign()
+	case FN:
+		return f.sign() - 1
 	}
-	return f.sign() - 1
+	return f.sign()
 }
 
 // Decode returns the value of a code.
@@ -90,9 +90,6 @@ func (f Format) isInf(magnitude uint16) bool {
 // format has nothing else; otherwise infinity, or NaN where there is none.
 func (f Format) Encode(x float64, saturate bool) uint16 {
 	if x != x {
-		if f.Special == FNUZ {
-			return f.sign()
-		}
 		return f.nan() | f.signOf(x)
 	}
 	a := math.Abs(x)
@@ -115,8 +112,6 @@ func (f Format) Encode(x float64, saturate bool) uint16 {
 			c = f.largest()
 		case f.Special == IEEE:
 			c = f.largest() + 1
-		case f.Special == FNUZ:
-			return f.sign()
 		default:
 			c = f.nan()
 		}
