@@ -111,7 +111,7 @@ func shapes() []shape {
 		add(1, 65, k)
 	}
 	for _, v := range variants {
-		for _, d := range [][3]int{{0, 5, 3}, {5, 0, 3}, {0, 0, 0}, {4, 3, 0}, {13, 97, 1024}, {2, 17, 2051}, {70, 20, 33}, {1, 1, 1}} {
+		for _, d := range [][3]int{{0, 5, 3}, {5, 0, 3}, {0, 0, 0}, {4, 3, 0}, {13, 97, 1024}, {2, 17, 2051}, {70, 3, 2051}, {70, 20, 33}, {1, 1, 1}} {
 			v.m, v.n, v.k = d[0], d[1], d[2]
 			list = append(list, v)
 		}
@@ -201,7 +201,15 @@ func TestReuse(t *testing.T) {
 			}
 			zerosB := []int32{rng.Int32N(5)}
 			f.Repack(fb, k, n, n, false)
-			i.RepackS8(ib, k, n, n, false, zerosB)
+			if d[0]%2 == 0 {
+				i.RepackS8(ib, k, n, n, false, zerosB)
+			} else {
+				columns := make([]int8, n*k)
+				for x := range ib {
+					columns[x%n*k+x/n] = ib[x]
+				}
+				i.RepackS8(columns, k, n, k, true, zerosB)
+			}
 			all := Region{0, m, 0, n}
 			(&F32{M: m, A: fa, LDA: k, B: f, C: fc, LDC: n}).Run(all, s)
 			(&Int8{M: m, A: ia, LDA: k, B: i, C: ic, LDC: n, ZeroA: []int32{7}}).Run(all, s)
