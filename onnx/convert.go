@@ -90,6 +90,9 @@ func (c *conversion) run(g *Graph, from, to int64) error {
 			if step == nil {
 				continue
 			}
+			if n.Output(0) == nil {
+				return c.refuse(n, "it has no first output")
+			}
 			if slices.ContainsFunc(n.Attrs, func(a *Attribute) bool { return a.Ref != "" }) {
 				return c.refuse(n, "an attribute is given by the function's caller")
 			}
@@ -180,6 +183,6 @@ func init() {
 	row(20, axisToInput, "DFT")
 	row(20, gridModes, "GridSample")
 	row(21, scaleByChannel, "GroupNormalization")
-	row(24, refusal("the operator's inputs changed"), "Attention")
-	row(25, refusal("the operator's inputs changed"), "Attention")
+	row(24, refusal("the operator's definition changed"), "Attention")
+	row(25, refusal("the operator's definition changed"), "Attention")
 }

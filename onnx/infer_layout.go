@@ -421,7 +421,7 @@ func gatherND(c *call) {
 		return
 	}
 	depth := at[len(at)-1].Size
-	if batch < 0 || batch+depth > int64(len(s)) || batch >= int64(len(at)) {
+	if batch < 0 || batch >= int64(len(at)) || depth > int64(len(s)) || batch+depth > int64(len(s)) {
 		c.bad("indices of %d numbers for a tensor of rank %d", depth, len(s))
 		return
 	}

@@ -220,7 +220,7 @@ func resize(c *call) {
 		axes[i] = int64(i)
 	}
 	if a := c.n.Ints("axes"); a != nil {
-		axes = a
+		axes = slices.Clone(a)
 	}
 	for i, a := range axes {
 		k, ok := c.within(a, len(s))
@@ -358,4 +358,51 @@ func stft(c *call) {
 		}
 	}
 	c.set(0, c.elem(0), []Dim{batch, frames, bins, Fixed(2)})
+}
+
+// attention has Q, K, V of [batch, heads, length, head size], or of [batch, length, heads·head size] with the heads as attributes, and
+// perhaps keys and values of the past, which stand in front of the present ones.
+func attention(c *call) {
+	q, k, v := c.shape(0), c.shape(1), c.shape(2)
+	if len(q) != len(k) || len(q) != len(v) || len(q) != 3 && len(q) != 4 {
+		c.set(0, c.elem(0), nil)
+		return
+	}
+	if len(q) == 3 {
+		qHeads, kvHeads := c.n.Int("q_num_heads", 0), c.n.Int("kv_num_heads", 0)
+		if qHeads < 1 || kvHeads < 1 {
+			c.bad("tensors of rank 3 need q_num_heads and kv_num_heads")
+			return
+		}
+		c.set(0, c.elem(0), []Dim{q[0], q[1], times(divide(v[2], kvHeads), Fixed(qHeads))})
+		k, v = split3(k, kvHeads), split3(v, kvHeads)
+	} else {
+		c.set(0, c.elem(0), []Dim{q[0], q[1], q[2], v[3]})
+	}
+	for i, present := range [][]Dim{k, v} {
+		out := slices.Clone(present)
+		if past := c.shape(4 + i); len(past) == 4 {
+			out[2] = plus(past[2], out[2])
+		} else if c.n.Input(4+i) != nil {
+			out[2] = Symbol("")
+		}
+		c.set(1+i, c.elem(1+i), out)
+	}
+}
+
+// split3 returns [batch, length, heads·size] as [batch, heads, length, size].
+func split3(s []Dim, heads int64) []Dim {
+	return []Dim{s[0], Fixed(heads), s[1], divide(s[2], heads)}
+}
+
+// loss has scores [batch, classes, ...] and labels [batch, ...].
+func loss(c *call) {
+	if c.n.Str("reduction", "mean") == "none" {
+		c.set(0, c.elem(0), c.shape(1))
+	} else {
+		c.set(0, c.elem(0), []Dim{})
+	}
+	if c.n.Op == "SoftmaxCrossEntropyLoss" {
+		c.set(1, c.elem(0), c.shape(0))
+	}
 }

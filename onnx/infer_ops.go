@@ -33,7 +33,9 @@ func init() {
 	rows(randomLike, "RandomNormalLike", "RandomUniformLike", "Bernoulli", "EyeLike")
 	rows(recurrent, "GRU", "LSTM", "RNN", "com.microsoft.DynamicQuantizeLSTM")
 	rows(window, "BlackmanWindow", "HammingWindow", "HannWindow")
+	rows(loss, "NegativeLogLikelihoodLoss", "SoftmaxCrossEntropyLoss")
 	for op, f := range map[string]func(*call){
+		"Attention":          attention,
 		"BatchNormalization": batchNorm, "Cast": castType, "CastLike": func(c *call) { c.set(0, c.elem(1), c.shape(0)) },
 		"Col2Im": col2Im, "Compress": compress, "Concat": concat, "Constant": constantType, "ConstantOfShape": constantOfShape,
 		"Conv": conv, "ConvInteger": convInteger, "ConvTranspose": convTranspose, "DepthToSpace": depthToSpace,
