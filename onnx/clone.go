@@ -30,33 +30,43 @@ func (m *Model) Clone() *Model {
 	return &c
 }
 
-// A cloner copies a main graph with everything inside.
+// A cloner copies a main graph with everything inside: first what can be referred to, then the references, because a graph
+// that is being edited may refer to what comes later.
 type cloner struct {
+	graphs []clonedGraph
 	values map[*Value]*Value
 	nodes  map[*Node]*Node
 }
 
+type clonedGraph struct{ old, copy *Graph }
+
 func cloneGraph(g *Graph) *Graph {
 	c := &cloner{values: map[*Value]*Value{}, nodes: map[*Node]*Node{}}
-	copied := c.graph(g, nil)
+	top := c.declare(g, nil)
+	for _, p := range c.graphs {
+		c.connect(p.old, p.copy)
+	}
 	for old, v := range c.values {
 		v.uses = make([]Use, len(old.uses))
 		for i, u := range old.uses {
 			v.uses[i] = Use{c.nodes[u.Node], u.Index}
 		}
 	}
-	return copied
+	return top
 }
 
-func (c *cloner) graph(g *Graph, owner *Node) *Graph {
+// declare copies g with its values and nodes, without the references between them.
+func (c *cloner) declare(g *Graph, owner *Node) *Graph {
 	n := NewGraph(g.Name)
 	n.Doc, n.Metadata, n.owner, n.extra = g.Doc, slices.Clone(g.Metadata), owner, g.extra
 	n.taken, n.next = maps.Clone(g.taken), maps.Clone(g.next)
-	for _, v := range g.inputs {
-		n.inputs = append(n.inputs, c.value(v, n))
-	}
-	for _, v := range g.consts {
-		n.consts = append(n.consts, c.value(v, n))
+	c.graphs = append(c.graphs, clonedGraph{g, n})
+	for _, v := range g.values {
+		w := *v
+		w.Type, w.Metadata, w.graph = v.Type.Clone(), slices.Clone(v.Metadata), n
+		w.producer, w.uses, w.outputIn = nil, nil, nil
+		c.values[v] = &w
+		n.values[w.name] = &w
 	}
 	for old := range g.Nodes() {
 		k := &Node{
@@ -65,28 +75,31 @@ func (c *cloner) graph(g *Graph, owner *Node) *Graph {
 		}
 		c.nodes[old] = k
 		n.link(k, n.last)
-		k.inputs = c.all(old.inputs)
 		for _, a := range old.Attrs {
 			k.Attrs = append(k.Attrs, c.attribute(a, k))
 		}
-		for _, v := range old.outputs {
-			if v == nil {
-				k.outputs = append(k.outputs, nil)
-				continue
+	}
+	return n
+}
+
+func (c *cloner) connect(g, n *Graph) {
+	n.inputs, n.consts = c.all(g.inputs), c.all(g.consts)
+	for old := range g.Nodes() {
+		k := c.nodes[old]
+		k.inputs, k.outputs = c.all(old.inputs), c.all(old.outputs)
+		for _, v := range k.outputs {
+			if v != nil {
+				v.producer = k
 			}
-			w := c.value(v, n)
-			w.producer = k
-			k.outputs = append(k.outputs, w)
 		}
 	}
 	for _, v := range c.all(g.outputs) {
 		n.AddOutput(v)
 	}
 	for _, i := range g.infos {
-		switch {
-		case i.value == nil:
+		if i.value == nil {
 			n.infos = append(n.infos, i)
-		case i.value.graph == g:
+		} else if i.value.graph == g {
 			n.infos = append(n.infos, info{value: c.values[i.value]})
 		}
 	}
@@ -98,24 +111,9 @@ func (c *cloner) graph(g *Graph, owner *Node) *Graph {
 			n.mentions[mention{v, m.list}] = restated{r.wire, v.Type}
 		}
 	}
-	return n
 }
 
-// value returns the copy of v, which is defined in n.
-func (c *cloner) value(v *Value, n *Graph) *Value {
-	w := c.values[v]
-	if w == nil {
-		k := *v
-		k.Type, k.Metadata, k.graph, k.producer, k.uses = v.Type.Clone(), slices.Clone(v.Metadata), n, nil, nil
-		k.outputIn = nil
-		w = &k
-		c.values[v] = w
-		n.values[w.name] = w
-	}
-	return w
-}
-
-// all maps values that are copied already.
+// all returns the copies of values.
 func (c *cloner) all(vs []*Value) []*Value {
 	ws := make([]*Value, len(vs))
 	for i, v := range vs {
@@ -128,17 +126,17 @@ func (c *cloner) all(vs []*Value) []*Value {
 
 func (c *cloner) attribute(a *Attribute, n *Node) *Attribute {
 	k := *a
-	k.Bytes, k.Floats, k.Ints, k.Tensors = slices.Clone(a.Bytes), slices.Clone(a.Floats), slices.Clone(a.Ints), slices.Clone(a.Tensors)
-	k.Strings, k.Graphs, k.Types = slices.Clone(a.Strings), nil, nil
+	k.Bytes, k.Floats, k.Ints = slices.Clone(a.Bytes), slices.Clone(a.Floats), slices.Clone(a.Ints)
+	k.Strings, k.Tensors, k.Graphs, k.Types = slices.Clone(a.Strings), slices.Clone(a.Tensors), nil, nil
 	k.Type = a.Type.Clone()
 	for _, t := range a.Types {
 		k.Types = append(k.Types, t.Clone())
 	}
 	if a.Graph != nil {
-		k.Graph = c.graph(a.Graph, n)
+		k.Graph = c.declare(a.Graph, n)
 	}
 	for _, g := range a.Graphs {
-		k.Graphs = append(k.Graphs, c.graph(g, n))
+		k.Graphs = append(k.Graphs, c.declare(g, n))
 	}
 	return &k
 }

@@ -276,19 +276,17 @@ func (g *Graph) define(v *Value) *Value {
 	}
 	v.graph = g
 	g.values[v.name] = v
-	if root := g.Root(); root.taken != nil {
-		root.taken[v.name] = true
-	}
+	g.reserve(v.name)
 	return v
 }
 
 // FreshName returns base, or base with a number behind it, such that no value or node of g, its parents and its subgraphs
-// has it, and reserves it.
+// has it, and reserves it. What is assigned to Node.Name directly is not seen once the first name was given.
 func (g *Graph) FreshName(base string) string {
 	root := g.Root()
 	if root.taken == nil {
 		root.taken, root.next = map[string]bool{}, map[string]int{}
-		g.Root().collectNames(root.taken)
+		root.collectNames(root.taken)
 	}
 	name := base
 	for root.taken[name] || name == "" {
@@ -297,6 +295,13 @@ func (g *Graph) FreshName(base string) string {
 	}
 	root.taken[name] = true
 	return name
+}
+
+// reserve keeps FreshName from giving the name.
+func (g *Graph) reserve(name string) {
+	if root := g.Root(); root.taken != nil {
+		root.taken[name] = true
+	}
 }
 
 // collectNames adds every name in use in g and its subgraphs.
@@ -382,9 +387,7 @@ func (v *Value) Rename(name string) {
 	delete(v.graph.values, v.name)
 	v.name = name
 	v.graph.values[name] = v
-	if root := v.graph.Root(); root.taken != nil {
-		root.taken[name] = true
-	}
+	v.graph.reserve(name)
 }
 
 // ReplaceUses makes every node that takes old take v instead; nodes that compute v from old too, so take their uses first

@@ -2,6 +2,7 @@ package onnx
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 )
 
@@ -188,6 +189,7 @@ func (g *Graph) insert(prev *Node, s NodeSpec) *Node {
 	}
 	n := &Node{Op: s.Op, Domain: s.Domain, Name: s.Name, Attrs: slices.Clone(s.Attrs), graph: g}
 	g.link(n, prev)
+	g.reserve(n.Name)
 	for i, v := range s.Inputs {
 		n.SetInput(i, v)
 	}
@@ -353,14 +355,29 @@ func (a *Attribute) graphs() []*Graph {
 	return append([]*Graph{a.Graph}, a.Graphs...)
 }
 
-// adopt makes n the owner of the graphs in a.
+// adopt makes n the owner of the graphs in a. Their values get other names where a graph around has the same.
 func (a *Attribute) adopt(n *Node) {
 	for _, g := range a.graphs() {
 		g.owner = n
+		g.taken, g.next = nil, nil
 		if root := g.Root(); root.taken != nil {
 			g.collectNames(root.taken)
 		}
-		g.taken, g.next = nil, nil
+		g.unshadow()
+	}
+}
+
+// unshadow renames the values of g and its subgraphs whose name a graph around has too.
+func (g *Graph) unshadow() {
+	for _, name := range slices.Sorted(maps.Keys(g.values)) {
+		if g.Parent().Lookup(name) != nil {
+			g.values[name].Rename(g.FreshName(name))
+		}
+	}
+	for n := range g.Nodes() {
+		for _, s := range n.Subgraphs() {
+			s.unshadow()
+		}
 	}
 }
 

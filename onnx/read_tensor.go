@@ -299,14 +299,14 @@ func maxSparse(stored int64) int64 { return 64<<20 + 1000*stored }
 // sparse builds the dense form of a sparse initializer. The elements are filled in on first use.
 func (d *decoder) sparse(p *onnxpb.SparseTensorProto, name string) (*Tensor, error) {
 	what := "sparse initializer " + quote(name)
+	if p.Values == nil || p.Indices == nil {
+		return nil, badModel("%s: values or indices are missing", what)
+	}
 	dims := append([]int64{}, p.Dims...)
 	n, ok := countElements(dims)
 	rest, err := d.keep(p)
 	if err != nil {
 		return nil, err
-	}
-	if len(rest.tensors) != 2 || p.Values == nil {
-		return nil, badModel("%s: values or indices are missing", what)
 	}
 	values, indices := rest.tensors[0], rest.tensors[1]
 	bits := int64(values.Type.Bits())
