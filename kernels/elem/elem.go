@@ -186,3 +186,25 @@ func Reciprocal(dst, src []float32) {
 		dst[i] = 1 / x
 	}
 }
+
+// AtLeast stores max(x, lo); a NaN stays one.
+func AtLeast[T Float | ~int8 | ~uint8 | ~int16 | ~uint16 | ~int32 | ~uint32 | ~int64 | ~uint64](dst, src []T, lo T) {
+	src = src[:len(dst)]
+	for i, x := range src {
+		if x < lo {
+			x = lo
+		}
+		dst[i] = x
+	}
+}
+
+// AtMost stores min(x, hi); a NaN stays one.
+func AtMost[T Float | ~int8 | ~uint8 | ~int16 | ~uint16 | ~int32 | ~uint32 | ~int64 | ~uint64](dst, src []T, hi T) {
+	src = src[:len(dst)]
+	for i, x := range src {
+		if x > hi {
+			x = hi
+		}
+		dst[i] = x
+	}
+}
