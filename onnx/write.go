@@ -26,6 +26,9 @@ type WriteOptions struct {
 	External bool
 	// Overwrite allows the output to replace the file that the model was read from.
 	Overwrite bool
+	// Accept, when set, is called with the path of the complete new model before it is renamed into place. Its error is
+	// returned, and the old output stays.
+	Accept func(path string) error
 }
 
 // Marshal returns the serialized model. External data are taken in.
@@ -64,7 +67,7 @@ func (m *Model) Write(path string) error {
 // External data go to PATH.<first 12 digits of their SHA-256>.data, renamed before the model. Files that the model was
 // read from are never written, except its own file where o.Overwrite allows it.
 func (m *Model) WriteFile(ctx context.Context, path string, o WriteOptions) error {
-	w := &fileWriter{ctx: ctx, path: path}
+	w := &fileWriter{ctx: ctx, path: path, accept: o.Accept}
 	defer w.removeTemporary()
 	err := Guard(func() error { return w.write(m, o) })
 	if err != nil {
@@ -76,6 +79,7 @@ func (m *Model) WriteFile(ctx context.Context, path string, o WriteOptions) erro
 type fileWriter struct {
 	ctx       context.Context
 	path      string
+	accept    func(path string) error
 	mode      os.FileMode // of the file that is replaced; 0 when there is none
 	temporary []string    // files to remove
 }
@@ -118,6 +122,16 @@ func (w *fileWriter) writeModel(pieces [][]byte) error {
 	name, err := w.create(nil, func(out *output) error { return out.pieces(pieces) })
 	if err != nil {
 		return err
+	}
+	return w.finish(name)
+}
+
+// finish puts the complete model in its place.
+func (w *fileWriter) finish(name string) error {
+	if w.accept != nil {
+		if err := w.accept(name); err != nil {
+			return err
+		}
 	}
 	return w.rename(name, w.path)
 }
@@ -166,7 +180,7 @@ func (w *fileWriter) writeExternal(m *Model) error {
 	} else if err := w.rename(data, target); err != nil {
 		return err
 	}
-	return w.rename(model, w.path)
+	return w.finish(model)
 }
 
 // create makes a temporary file beside the output and fills it.
