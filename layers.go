@@ -1,0 +1,85 @@
+package zqonnx
+
+import (
+	"slices"
+
+	"github.com/zqonnx/zqonnx/onnx"
+	"github.com/zqonnx/zqonnx/onnx/rewrite"
+	"github.com/zqonnx/zqonnx/plan"
+	"github.com/zqonnx/zqonnx/verify"
+)
+
+// floatLayers lists the layers of a plan before the graph is rewritten: its quantized nodes, each with what was fused into
+// it, by the names that the input model has for the tensors.
+func floatLayers(prep *plan.Prepared, p *plan.Plan) []verify.Layer {
+	byKey := map[string]*onnx.Node{}
+	for g := range rewrite.Graphs(prep.Model) {
+		for n, key := range g.Keys() {
+			byKey[key] = n
+		}
+	}
+	ends := map[*onnx.Node]*onnx.Value{} // where the work of a node with a fused follower ends
+	for _, d := range p.Nodes {
+		if n := byKey[d.Key]; n != nil && d.Scheme == plan.Fused {
+			if before, _ := n.Input(0).Producer(); before != nil {
+				ends[before] = n.Output(0)
+			}
+		}
+	}
+	var layers []verify.Layer
+	for _, d := range p.Nodes {
+		n := byKey[d.Key]
+		if n == nil || n.Graph() != prep.Model.Graph || d.Scheme == plan.Float || d.Scheme == plan.Fused || n.Output(0) == nil {
+			continue
+		}
+		out := n.Output(0)
+		if v := ends[n]; v != nil {
+			out = v
+		}
+		l := verify.Layer{Key: d.Key, Op: d.Op, Scheme: string(d.Scheme), Reason: d.Reason.Text, Float: original(prep.Trace, out)}
+		for _, in := range n.Inputs() {
+			if in == nil || in.Const() != nil {
+				continue
+			}
+			if name := original(prep.Trace, in); !slices.ContainsFunc(l.Inputs, func(p verify.Pair) bool { return p.Float == name }) {
+				l.Inputs = append(l.Inputs, verify.Pair{Float: name})
+			}
+		}
+		layers = append(layers, l)
+	}
+	return layers
+}
+
+// original returns the input model's name for a tensor; "" when it has none.
+func original(t *rewrite.Trace, v *onnx.Value) string {
+	names := t.Names(v)
+	if slices.Contains(names, v.Name()) {
+		return v.Name()
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	return names[0]
+}
+
+// pairLayers fills in, after the rewrite, where the tensors of the layers went. Layers whose output the input model does
+// not have, or whose tensors are gone, are left out.
+func pairLayers(t *rewrite.Trace, layers []verify.Layer) []verify.Layer {
+	now := func(name string) string {
+		if v := t.Value(name); v != nil {
+			return v.Name()
+		}
+		return ""
+	}
+	for i := range layers {
+		l := &layers[i]
+		l.Quant = now(l.Float)
+		for k := range l.Inputs {
+			if l.Inputs[k].Quant = now(l.Inputs[k].Float); l.Inputs[k].Quant == "" {
+				l.Inputs = nil // it cannot be fed alone
+				break
+			}
+		}
+	}
+	return slices.DeleteFunc(layers, func(l verify.Layer) bool { return l.Quant == "" })
+}

@@ -1,0 +1,189 @@
+// Package zqonnx quantizes ONNX models the ZeroQuant way and proves that the result is right.
+//
+// Quantize analyses a float model, chooses what becomes of every node, and carries that out on a copy of the graph. Verify
+// runs both graphs and compares them layer by layer. Neither needs another runtime.
+package zqonnx
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/zqonnx/zqonnx/data"
+	"github.com/zqonnx/zqonnx/engine"
+	"github.com/zqonnx/zqonnx/onnx"
+	"github.com/zqonnx/zqonnx/passes/emit"
+	"github.com/zqonnx/zqonnx/plan"
+	"github.com/zqonnx/zqonnx/quantize"
+	"github.com/zqonnx/zqonnx/target"
+	"github.com/zqonnx/zqonnx/verify"
+)
+
+// Version of the tool; it stands in plans and reports.
+const Version = "0.1.0"
+
+// ErrNothing is returned when nothing in the model could be quantized.
+var ErrNothing = errors.New("nothing could be quantized")
+
+// Options of Quantize. The zero value, but for Target, is a sensible choice.
+type Options struct {
+	Target      *target.Target // nil: ONNX Runtime on x86-64
+	Activations plan.Mode      // "": auto
+	Range       quantize.RangeRule
+	Guard       plan.Guard
+	Include     []string // globs over node keys and output tensors
+	Exclude     []string
+	ExcludeOps  []string
+	Plan        *plan.Plan // carry this out instead of making one
+	SHA256      string     // of the model file, for the plan
+	Opset       int64      // raise the model at least to this opset
+
+	Calib    string       // path of calibration data; "": none
+	Data     string       // path of verification data; "": held back from Calib, else probes
+	Feeding  data.Options // how inputs are given
+	Threads  int
+	Progress func(what string, done, of int)
+}
+
+// A Result is a quantized model and how it came about.
+type Result struct {
+	Model  *onnx.Model
+	Plan   *plan.Plan
+	Layers []verify.Layer // of the quantized model, paired with the float model's
+	Check  *data.Set      // what to verify on; nil when the engine cannot run the model
+	// NotMeasured says why the engine could not run the float model, so that the plan was made by rules only.
+	NotMeasured error
+}
+
+// Quantize makes a quantized copy of m. Errors wrap onnx.ErrBadModel, data.ErrBadData, data.ErrBadOption, ErrNothing, or
+// engine.ErrUnsupported when data are given for a model that the engine cannot run.
+func Quantize(ctx context.Context, m *onnx.Model, o Options) (*Result, error) {
+	o = o.withDefaults()
+
+	// Analyse: the graph in its normal form, and samples to measure it on.
+	prep, err := plan.Prepare(m, o.Opset)
+	if err != nil {
+		return nil, err
+	}
+	s, err := o.samples(ctx, prep)
+	if err != nil {
+		return nil, err
+	}
+
+	// Choose.
+	p := o.Plan
+	if p == nil {
+		p, err = plan.Make(ctx, prep, plan.Options{
+			Target: o.Target, Activations: o.Activations, Range: o.Range, Calibration: s.calibration, Probes: s.probes,
+			Include: o.Include, Exclude: o.Exclude, ExcludeOps: o.ExcludeOps, Threads: o.Threads, Guard: o.Guard, Progress: o.Progress,
+		})
+		if err != nil {
+			return nil, err
+		}
+		p.Tool, p.SHA256 = "zqonnx "+Version, o.SHA256
+	}
+	r := &Result{Plan: p, Check: s.check, NotMeasured: s.notMeasured}
+	if !p.Quantizes() {
+		return r, ErrNothing
+	}
+
+	// Execute, on the copy.
+	layers := floatLayers(prep, p)
+	if err := emit.Apply(prep, p); err != nil {
+		return nil, err
+	}
+	r.Model, r.Layers = prep.Model, pairLayers(prep.Trace, layers)
+	r.Model.Producer, r.Model.ProducerVersion = "zqonnx", Version
+	return r, nil
+}
+
+func (o Options) withDefaults() Options {
+	if o.Target == nil {
+		o.Target = target.Targets[0]
+	}
+	if o.Activations == "" {
+		o.Activations = plan.ModeAuto
+	}
+	if o.Range.Method == "" {
+		o.Range.Method = "minmax"
+	}
+	if o.Guard == (plan.Guard{}) {
+		o.Guard = plan.DefaultGuard
+	}
+	if o.Progress == nil {
+		o.Progress = func(string, int, int) {}
+	}
+	return o
+}
+
+// samples are what a model is measured on.
+type samples struct {
+	calibration *data.Set // nil without data
+	probes      *data.Set // nil with data, or when the engine cannot run the model
+	check       *data.Set // for verification
+	notMeasured error
+}
+
+// samples opens the data, or makes probes in the first sizes with which the model runs.
+func (o Options) samples(ctx context.Context, prep *plan.Prepared) (samples, error) {
+	var s samples
+	g := prep.Model.Graph
+	if o.Calib != "" {
+		set, err := data.Open(o.Calib, g, o.Feeding)
+		if err != nil {
+			return s, err
+		}
+		s.calibration, s.check = set.Split()
+	}
+	if o.Data != "" {
+		feeding := o.Feeding
+		feeding.Limit = 0
+		set, err := data.Open(o.Data, g, feeding)
+		if err != nil {
+			return s, err
+		}
+		s.check = set
+	}
+	if s.calibration != nil {
+		return s, nil
+	}
+	s.probes, s.notMeasured = Probes(ctx, prep.Model, o.Feeding, o.Threads)
+	if errors.Is(s.notMeasured, data.ErrBadOption) || errors.Is(s.notMeasured, context.Canceled) {
+		return s, s.notMeasured
+	}
+	if s.check == nil {
+		s.check = s.probes
+	}
+	return s, nil
+}
+
+// Probes makes synthetic samples in the first sizes of the ladder with which the engine runs the model.
+func Probes(ctx context.Context, m *onnx.Model, feeding data.Options, threads int) (*data.Set, error) {
+	p, err := engine.Compile(m, engine.Options{Threads: threads})
+	if err != nil {
+		return nil, err
+	}
+	var first error
+	for _, dims := range data.ProbeLadder(m.Graph, feeding) {
+		feeding.Dims = dims
+		set, err := data.Probes(m.Graph, feeding)
+		if err != nil {
+			return nil, err
+		}
+		for s := range set.Sequence(0) {
+			var feeds map[string]*onnx.Tensor
+			if feeds, err = s.Feeds(nil); err == nil {
+				_, err = p.Run(ctx, feeds, nil)
+			}
+			break
+		}
+		if err == nil || ctx.Err() != nil {
+			return set, ctx.Err()
+		}
+		if first == nil {
+			first = err
+		}
+	}
+	return nil, fmt.Errorf("no probe runs: %w", first)
+}
+
