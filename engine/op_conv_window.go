@@ -83,7 +83,7 @@ func (w *window) geometry(r *run, spatial, kernel []int64) conv.Geometry {
 		if w.ceil && room%stride != 0 && out*stride < in+before {
 			out++
 		}
-		g.Out[a], g.Pad[a] = out, before
+		g.Out[a], g.Pad[a], g.After[a] = out, before, after
 	}
 	return g
 }

@@ -16,7 +16,8 @@ type worker struct {
 	bInt8 gemm.PanelsInt8
 	tail  tailF32
 	out   tailInt8
-	rows  []float32 // im2col
+	rows  []float32
+	row   []float32
 	codes []uint8
 	sums  []int32
 }

@@ -6,6 +6,7 @@ package conv
 // o·Stride - Pad + k·Dilation, which is padding when it is outside 0 … In-1.
 type Geometry struct {
 	In, Out, Kernel, Stride, Dilation, Pad [3]int
+	After                                  [3]int // padding behind the input
 }
 
 // Pixels returns the number of outputs of a channel.
