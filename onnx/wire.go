@@ -192,7 +192,7 @@ func (c *cutter) cut(dst []byte, m *message, b []byte, depth int) ([]byte, error
 				spans[len(spans)-1].to += size
 				continue
 			}
-			if err := c.spend(48); err != nil {
+			if err := c.spend(96); err != nil {
 				return nil, err
 			}
 			c.data[tensor] = append(c.data[tensor], span{from, from + size})
