@@ -195,3 +195,12 @@ func (n *Number) UnmarshalJSON(b []byte) error {
 	}
 	return json.Unmarshal(b, (*float64)(n))
 }
+
+// Noise is the energy of the error as a multiple of the reference's, Σ(got−ref)²/Σref², within the bounds of SQNR; 0 when
+// nothing differs.
+func (c *Comparison) Noise() float64 {
+	if c.noise == 0 {
+		return 0
+	}
+	return min(c.noise/c.signal, 1e20) // NaN stays
+}
