@@ -34,7 +34,7 @@ func TestPasses(t *testing.T) {
 	b.op("Neg", "unused", in(conv))
 	n, _ := b.g.Value("unused").Producer()
 	b.g.Remove(n)
-	c := &rewrite.Context{Trace: rewrite.NewTrace(b.m)}
+	c := &rewrite.Context{Trace: rewrite.NewTrace(b.m), Check: check}
 	if err := Passes.Run(c, b.m); err != nil {
 		t.Fatal(err)
 	}

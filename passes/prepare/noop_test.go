@@ -19,6 +19,7 @@ func TestDropNoOps(t *testing.T) {
 			v := b.op("Identity", "a", in(b.input("x", 2)))
 			n, _ := v.Producer()
 			n.Domain = "mine"
+			b.m.SetOpset("mine", 1)
 			return v
 		}, false},
 		{"dropout 7", 7, func(b *builder) *onnx.Value {

@@ -55,13 +55,15 @@ func in(v ...*onnx.Value) []*onnx.Value { return v }
 // run infers shapes, runs the pass, removes what is dead, and returns the graph in one line, such as "y=Conv(x,w,b) z=Relu(y)".
 func (b *builder) run(passes ...rewrite.Pass) string {
 	b.t.Helper()
-	c := &rewrite.Context{Trace: rewrite.NewTrace(b.m)}
+	c := &rewrite.Context{Trace: rewrite.NewTrace(b.m), Check: check}
 	p := slices.Concat(rewrite.Pipeline{InferShapes}, passes, rewrite.Pipeline{RemoveDead})
 	if err := p.Run(c, b.m); err != nil {
 		b.t.Fatal(err)
 	}
 	return line(b.g)
 }
+
+func check(_ rewrite.Pass, m *onnx.Model) error { return onnx.Check(m) }
 
 func line(g *onnx.Graph) string {
 	names := func(vs []*onnx.Value) string {
