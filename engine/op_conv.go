@@ -11,6 +11,7 @@ import (
 var convOps = []op{
 	{"", "Conv", 1, 0, half(makeConv)},
 	{msDomain, "FusedConv", 1, 0, half(makeConv)},
+	{"", "ConvTranspose", 1, 0, half(makeConvTranspose)},
 }
 
 // convShape is what a convolution knows of its operands in a run.
