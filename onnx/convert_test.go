@@ -102,6 +102,21 @@ func TestConvertOpset(t *testing.T) {
 			v := g.AddInput("v", TensorOf(Float32, Fixed(1), Fixed(4), Fixed(2)))
 			return one(g, "GroupNormalization", vs{v, g.AddConst("s", Of([]float32{1, 2})), g.AddConst("b", Of([]float32{3, 4}))}, AttrI("num_groups", 2))
 		}, "%y f32[1,4,2] = GroupNormalization(%v, %y_scale={1, 1, 2, 2}, %y_bias={3, 3, 4, 4}) num_groups=2"},
+		{"split by an input", 1, 13, func(g *Graph) *Value {
+			return one(g, "Split", vs{x(g), ints64(g, 4)}, AttrI("axis", 2))
+		}, "%y f32[N,3,4,5] = Split(%x, %y_split={4}) axis=2"},
+		{"selu", 1, 6, func(g *Graph) *Value { return one(g, "Selu", vs{x(g)}) }, "%y f32[N,3,4,5] = Selu(%x) alpha=1.6732 gamma=1.0507"},
+		{"lp pool", 1, 2, func(g *Graph) *Value { return one(g, "GlobalLpPool", vs{x(g)}, AttrF("p", 1)) }, "%y f32[N,3,1,1] = GlobalLpPool(%x) p=1"},
+		{"grid sample", 16, 20, func(g *Graph) *Value {
+			grid := g.AddInput("grid", TensorOf(Float32, Symbol("N"), Fixed(6), Fixed(7), Fixed(2)))
+			return one(g, "GridSample", vs{x(g), grid}, AttrS("mode", "bicubic"))
+		}, `%y f32[N,3,6,7] = GridSample(%x, %grid) mode="cubic"`},
+		{"fourier transform", 17, 20, func(g *Graph) *Value { return one(g, "DFT", vs{x(g)}, AttrI("axis", 2)) }, "%y = DFT(%x, _, %y_axis=2)"},
+		{"scatter", 9, 11, func(g *Graph) *Value {
+			v := x(g)
+			return one(g, "Scatter", vs{v, g.AddInput("i", TensorOf(Int64, Fixed(1), Fixed(1), Fixed(1), Fixed(1))), v})
+		}, "%y f32[N,3,4,5] = ScatterElements(%x, %i, %x)"},
+		{"concat", 1, 4, func(g *Graph) *Value { return one(g, "Concat", vs{x(g)}) }, "%y f32[N,3,4,5] = Concat(%x) axis=1"},
 		{"inside a branch", 12, 13, func(g *Graph) *Value {
 			v := x(g)
 			then, els := NewGraph("then"), NewGraph("else")

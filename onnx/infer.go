@@ -16,9 +16,10 @@ type InferOptions struct {
 }
 
 // InferShapes finds the types and shapes of all values of the main graph and its subgraphs and states them in Value.Type.
-// What cannot be known stays unknown; where a stated type of an inner value contradicts what follows from the inputs, the latter
-// stands, except in the stated outputs, which are a promise to callers. Symbolic dimensions keep their names where a size
-// is passed through. Errors come only with Strict.
+// What cannot be known stays unknown. Symbolic dimensions keep their names where a size is passed through. Files often state sizes
+// of inner values that were right for one input only: those are believed for graph inputs and for operators that inference does not
+// know, and else replaced by what follows; of ranks and element types what is stated fills the gaps. Stated outputs stay as they
+// are, a promise to callers. Errors come only with Strict.
 func InferShapes(m *Model, o InferOptions) error {
 	f := newInference(m, o)
 	f.graph(m.Graph)
@@ -49,7 +50,7 @@ func newInference(m *Model, o InferOptions) *inference {
 // graph infers one graph; the types of a subgraph's inputs may have been set before.
 func (f *inference) graph(g *Graph) {
 	for _, v := range g.inputs {
-		f.meet(v, v.Type)
+		f.meet(v, v.Type, true)
 	}
 	for _, v := range g.consts {
 		f.types[v] = typeOfTensor(v.constant)
@@ -66,7 +67,8 @@ func (f *inference) node(n *Node) {
 		key = d + "." + n.Op
 	}
 	c := &call{inference: f, n: n, opset: f.opset[canonicalDomain(n.Domain)]}
-	if infer := inferTable[key]; infer != nil {
+	infer := inferTable[key]
+	if infer != nil {
 		infer(c)
 	} else {
 		for _, g := range n.Subgraphs() {
@@ -75,7 +77,7 @@ func (f *inference) node(n *Node) {
 	}
 	for _, v := range n.outputs {
 		if v != nil {
-			f.meet(v, v.Type)
+			f.meet(v, v.Type, infer == nil)
 		}
 	}
 	if p := dataTable[key]; p != nil {
@@ -83,9 +85,13 @@ func (f *inference) node(n *Node) {
 	}
 }
 
-// meet joins what a type stated in the file says to what was inferred for v: it fills the gaps.
-func (f *inference) meet(v *Value, stated *Type) {
+// meet joins what a type stated in the file says to what was inferred for v: it fills the gaps, those of the sizes only where
+// they are believed.
+func (f *inference) meet(v *Value, stated *Type, believed bool) {
 	stated = f.fixDims(stated)
+	if !believed && stated != nil && stated.Kind == KindTensor && stated.Shape != nil && f.types[v] == nil {
+		stated = &Type{Elem: stated.Elem, Shape: unknown(len(stated.Shape))}
+	}
 	have := f.types[v]
 	if have == nil {
 		if stated != nil {
@@ -110,15 +116,17 @@ func (f *inference) meet(v *Value, stated *Type) {
 		f.contradiction("tensor %q is stated to be %s but must be %s", v.name, stated, have)
 	}
 	switch {
-	case t.Shape == nil:
+	case t.Shape == nil && believed:
 		t.Shape = stated.Shape
+	case t.Shape == nil && stated.Shape != nil:
+		t.Shape = unknown(len(stated.Shape))
 	case stated.Shape != nil && len(stated.Shape) != len(t.Shape):
 		f.contradiction("tensor %q is stated to be %s but must be %s", v.name, stated, have)
 	case stated.Shape != nil:
 		t.Shape = slices.Clone(t.Shape)
 		for i, s := range stated.Shape {
 			switch d := &t.Shape[i]; {
-			case d.Size < 0 && (s.Size >= 0 || d.Param == ""):
+			case believed && d.Size < 0 && (s.Size >= 0 || d.Param == ""):
 				*d = s
 			case d.Size >= 0 && s.Size >= 0 && d.Size != s.Size:
 				f.contradiction("tensor %q is stated to be %s but must be %s", v.name, stated, have)

@@ -149,6 +149,21 @@ func TestInferShapes(t *testing.T) {
 			els.AddOutput(one(els, "Relu", vs{input(g, "2,N,4")}))
 			return one(g, "If", vs{g.AddInput("c", ScalarOf(Bool))}, AttrG("then_branch", then), AttrG("else_branch", els))
 		}, "f32[2,N,?]"},
+		{"stale sizes", 13, func(g *Graph) *Value {
+			v := one(g, "Relu", vs{input(g, "N,3")})
+			v.Type = TensorOf(Float32, Fixed(1), Fixed(3))
+			return one(g, "Neg", vs{v})
+		}, "f32[N,3]"},
+		{"stated rank", 13, func(g *Graph) *Value {
+			v := one(g, "Reshape", vs{input(g, "N,3"), g.AddInput("s", TensorOf(Int64))})
+			v.Type = TensorOf(Float32, Fixed(1), Fixed(3))
+			return one(g, "Neg", vs{v})
+		}, "f32[?,?]"},
+		{"stated for an unknown operator", 13, func(g *Graph) *Value {
+			v := one(g, "Nobody", vs{input(g, "N,3")})
+			v.Type = TensorOf(Float32, Fixed(1), Fixed(3))
+			return one(g, "Neg", vs{v})
+		}, "f32[1,3]"},
 		{"unknown operator", 13, func(g *Graph) *Value { return one(g, "Relu", vs{one(g, "Nobody", vs{input(g, "3")})}) }, "?"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
