@@ -61,7 +61,7 @@ func foldNext(c *rewrite.Context, n *onnx.Node, opset int64) (bool, error) {
 	if a == nil {
 		return false, err
 	}
-	if folded, err := l.fold(a); !folded {
+	if folded, err := l.fold(c, a); !folded {
 		return false, err
 	}
 	rewrite.Absorb(c, next, out)
@@ -194,7 +194,7 @@ func batchNormalization(n *onnx.Node, x *onnx.Value, channels int) (*affine, err
 }
 
 // fold computes in float64 and rounds once. It reports false, with nothing changed, when a number would not be finite.
-func (l *linear) fold(a *affine) (bool, error) {
+func (l *linear) fold(c *rewrite.Context, a *affine) (bool, error) {
 	bias := make([]float64, l.channels)
 	copy(bias, l.bias)
 	for i := range bias {
@@ -222,11 +222,13 @@ func (l *linear) fold(a *affine) (bool, error) {
 	if b == nil {
 		return false, nil
 	}
-	if w != nil {
-		setConst(l.n, 1, w, l.n.Input(1).Name())
+	if w != nil && !setConst(l.n, 1, w, l.n.Input(1).Name()) {
+		c.Trace.Gone(l.n.Input(1)) // no tensor of the original model has these numbers
 	}
 	if l.bias != nil || a.shift != nil {
-		setConst(l.n, 2, b, l.n.Output(0).Name()+"_bias")
+		if !setConst(l.n, 2, b, l.n.Output(0).Name()+"_bias") {
+			c.Trace.Gone(l.n.Input(2))
+		}
 		l.n.DropAttr("beta")
 	}
 	return true, nil

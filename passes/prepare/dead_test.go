@@ -39,12 +39,12 @@ func TestPasses(t *testing.T) {
 		t.Fatal(err)
 	}
 	expect(t, line(b.g), "bn=Conv(x,w,conv_bias) relu=Relu(bn) mean=GlobalAveragePool(relu) flat=Reshape(mean,shape) y=Gemm(flat,wt,bias)")
-	for name, want := range map[string]string{"x": "x", "i": "x", "bn": "bn", "drop": "flat", "y": "y", "wt": "wt"} {
+	for name, want := range map[string]string{"x": "x", "i": "x", "bn": "bn", "drop": "flat", "y": "y", "wt": "wt", "bias": "bias"} {
 		if v := c.Trace.Value(name); v == nil || v.Name() != want {
 			t.Errorf("%s became %v, want %s", name, v, want)
 		}
 	}
-	for _, name := range []string{"padded", "conv", "mm", "s", "fc"} {
+	for _, name := range []string{"padded", "conv", "mm", "s", "w"} {
 		if v := c.Trace.Value(name); v != nil {
 			t.Errorf("%s became %v, want nothing", name, v)
 		}

@@ -55,13 +55,15 @@ func becomeConst(c *rewrite.Context, out *onnx.Value, t *onnx.Tensor) bool {
 	return true
 }
 
-// setConst makes input i of n the constant t: in place where nothing else uses the initializer there, else as a new one.
-func setConst(n *onnx.Node, i int, t *onnx.Tensor, name string) {
+// setConst makes input i of n the constant t: in place where nothing else uses the initializer there, else as a new one of about
+// that name. It reports whether the old initializer lives on.
+func setConst(n *onnx.Node, i int, t *onnx.Tensor, name string) (kept bool) {
 	if v := n.Input(i); v != nil && v.Const() != nil && rewrite.OnlyUse(v) == n && !v.IsInput() {
 		v.SetConst(t)
-		return
+		return false
 	}
 	n.SetInput(i, n.Graph().AddConst(name, t))
+	return true
 }
 
 // badTensor says which stored tensor cannot be read.
