@@ -69,10 +69,19 @@ func benchEach(b *testing.B, f func(b *testing.B, m, k, n int)) {
 	}
 }
 
+// ramp returns n small values that are not zero: zeros are slow in plain Go.
+func ramp[T float32 | uint8 | int8](n int) []T {
+	s := make([]T, n)
+	for i := range s {
+		s[i] = T(1 + i%17)
+	}
+	return s
+}
+
 func BenchmarkF32(b *testing.B) {
 	benchEach(b, func(b *testing.B, m, k, n int) {
 		p := F32{
-			M: m, A: make([]float32, m*k), LDA: k, B: PackF32(make([]float32, k*n), k, n, n, false),
+			M: m, A: ramp[float32](m * k), LDA: k, B: PackF32(ramp[float32](k*n), k, n, n, false),
 			C: make([]float32, m*n), LDC: n,
 		}
 		s := new(Scratch)
@@ -83,7 +92,7 @@ func BenchmarkF32(b *testing.B) {
 func BenchmarkInt8(b *testing.B) {
 	benchEach(b, func(b *testing.B, m, k, n int) {
 		p := Int8{
-			M: m, A: make([]uint8, m*k), LDA: k, ZeroA: []int32{117}, B: PackS8(make([]int8, k*n), k, n, n, false, nil),
+			M: m, A: ramp[uint8](m * k), LDA: k, ZeroA: []int32{117}, B: PackS8(ramp[int8](k*n), k, n, n, false, nil),
 			C: make([]int32, m*n), LDC: n,
 		}
 		s := new(Scratch)
