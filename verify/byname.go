@@ -87,13 +87,21 @@ var products = map[string]bool{
 }
 
 func mayBeFloat(v *onnx.Value) bool {
-	return v.Type == nil || v.Type.Kind == onnx.KindTensor && (v.Type.Elem == onnx.Undefined || v.Type.Elem.IsFloat())
+	return v.Type == nil || v.Type.Kind == onnx.KindTensor && (elem(v) == onnx.Undefined || elem(v).IsFloat())
+}
+
+// elem returns the element type that the model states for v, if any.
+func elem(v *onnx.Value) onnx.DataType {
+	if v.Type == nil {
+		return onnx.Undefined
+	}
+	return v.Type.Elem
 }
 
 // counterpart returns the value of that name in the quantized graph, nil when there is none or its meaning is another.
 func counterpart(v *onnx.Value, quant *onnx.Graph) *onnx.Value {
 	q := quant.Value(v.Name())
-	if q == nil || !mayBeFloat(q) || q.Const() != nil {
+	if q == nil || q.Const() != nil || elem(v) != onnx.Undefined && elem(q) != onnx.Undefined && elem(v).IsFloat() != elem(q).IsFloat() {
 		return nil
 	}
 	if v.IsInput() || v.IsOutput() && q.IsOutput() {
