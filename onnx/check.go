@@ -67,6 +67,9 @@ func (c *checker) model(m *Model) {
 		for _, a := range f.Defaults {
 			c.attrs[a.Name] = true
 			c.attribute("function "+quote(f.Name), a)
+			for _, g := range a.graphs() {
+				c.mainGraph(g)
+			}
 		}
 		c.mainGraph(f.Body)
 	}

@@ -23,7 +23,7 @@ func (m *Model) Clone() *Model {
 		g.Body = cloneGraph(f.Body)
 		g.Defaults = nil
 		for _, a := range f.Defaults {
-			g.Defaults = append(g.Defaults, (&cloner{}).attribute(a, nil))
+			g.Defaults = append(g.Defaults, cloneDefault(a))
 		}
 		c.Functions = append(c.Functions, &g)
 	}
@@ -40,11 +40,25 @@ type cloner struct {
 
 type clonedGraph struct{ old, copy *Graph }
 
+func newCloner() *cloner { return &cloner{values: map[*Value]*Value{}, nodes: map[*Node]*Node{}} }
+
 func cloneGraph(g *Graph) *Graph {
-	c := &cloner{values: map[*Value]*Value{}, nodes: map[*Node]*Node{}}
-	top := c.declare(g, nil)
+	c := newCloner()
+	defer c.connect()
+	return c.declare(g, nil)
+}
+
+// cloneDefault copies an attribute that belongs to no node.
+func cloneDefault(a *Attribute) *Attribute {
+	c := newCloner()
+	defer c.connect()
+	return c.attribute(a, nil)
+}
+
+// connect makes the references between what was declared.
+func (c *cloner) connect() {
 	for _, p := range c.graphs {
-		c.connect(p.old, p.copy)
+		c.connectGraph(p.old, p.copy)
 	}
 	for old, v := range c.values {
 		v.uses = make([]Use, len(old.uses))
@@ -52,7 +66,6 @@ func cloneGraph(g *Graph) *Graph {
 			v.uses[i] = Use{c.nodes[u.Node], u.Index}
 		}
 	}
-	return top
 }
 
 // declare copies g with its values and nodes, without the references between them.
@@ -82,7 +95,7 @@ func (c *cloner) declare(g *Graph, owner *Node) *Graph {
 	return n
 }
 
-func (c *cloner) connect(g, n *Graph) {
+func (c *cloner) connectGraph(g, n *Graph) {
 	n.inputs, n.consts = c.all(g.inputs), c.all(g.consts)
 	for old := range g.Nodes() {
 		k := c.nodes[old]

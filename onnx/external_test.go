@@ -229,6 +229,33 @@ func TestWriteExternal(t *testing.T) {
 	}
 }
 
+// TestLargeModelsGoExternal lowers the limit of 2 GB: beyond it data go to a file of their own without being asked.
+func TestLargeModelsGoExternal(t *testing.T) {
+	defer func(old int64) { maxModel = old }(maxModel)
+	maxModel = 50_000
+	dir := t.TempDir()
+	m := bigModel()
+	if err := m.Write(filepath.Join(dir, "out.onnx")); err != nil {
+		t.Fatal(err)
+	}
+	if got := folder(t, dir); len(got) != 2 || len(got["out.onnx"]) > 3000 {
+		t.Errorf("%d files, the model has %d bytes", len(got), len(got["out.onnx"]))
+	}
+	if _, err := m.Marshal(); err == nil || !strings.Contains(err.Error(), "2 GB") {
+		t.Errorf("Marshal: %v", err)
+	}
+	maxModel = 100
+	for name := range folder(t, dir) {
+		os.Remove(filepath.Join(dir, name))
+	}
+	if err := m.Write(filepath.Join(dir, "out.onnx")); err == nil || !strings.Contains(err.Error(), "beside its external data") {
+		t.Errorf("Write: %v", err)
+	}
+	if got := folder(t, dir); len(got) != 0 {
+		t.Errorf("left behind: %v", slices.Collect(mapsKeys(got)))
+	}
+}
+
 func mapsKeys(m map[string]string) func(func(string) bool) {
 	return func(yield func(string) bool) {
 		for k := range m {

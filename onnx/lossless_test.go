@@ -132,8 +132,10 @@ func fullModel() *onnxpb.ModelProto {
 		Functions: []*onnxpb.FunctionProto{{
 			Name: str("Op"), Domain: str("local"), Overload: str("o"), DocString: str("doc"), MetadataProps: meta(),
 			Input: []string{"a", "b", "c"}, Output: []string{"e", "d"}, Attribute: []string{"alpha"},
-			AttributeProto: []*onnxpb.AttributeProto{attr("beta", onnxpb.AttributeProto_FLOAT, &onnxpb.AttributeProto{F: proto.Float32(0)})},
-			OpsetImport:    []*onnxpb.OperatorSetIdProto{{Domain: str(""), Version: i64(28)}},
+			AttributeProto: []*onnxpb.AttributeProto{attr("beta", onnxpb.AttributeProto_FLOAT, &onnxpb.AttributeProto{F: proto.Float32(0)}), attr("body", onnxpb.AttributeProto_GRAPH, &onnxpb.AttributeProto{G: &onnxpb.GraphProto{
+				Input: []*onnxpb.ValueInfoProto{info("p", nil)}, Node: []*onnxpb.NodeProto{{OpType: str("Relu"), Input: []string{"p"}, Output: []string{"q"}}}, Output: []*onnxpb.ValueInfoProto{info("q", nil)},
+			}})},
+			OpsetImport: []*onnxpb.OperatorSetIdProto{{Domain: str(""), Version: i64(28)}},
 			Node: []*onnxpb.NodeProto{
 				{OpType: str("LeakyRelu"), Input: []string{"a"}, Output: []string{"d"}, Attribute: []*onnxpb.AttributeProto{attr("alpha", onnxpb.AttributeProto_FLOAT, &onnxpb.AttributeProto{RefAttrName: str("alpha")})}},
 				{OpType: str("Identity"), Input: []string{"d"}, Output: []string{"e"}},

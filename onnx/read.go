@@ -101,7 +101,7 @@ func (s *source) openModel(path string) ([]byte, error) {
 	}
 	if !st.Mode().IsRegular() {
 		b, err := io.ReadAll(io.LimitReader(f, maxStream))
-		if err == nil && len(b) == maxStream {
+		if err == nil && int64(len(b)) == maxStream {
 			err = badModel("%s: more than 2 GB from a pipe; give a file instead", path)
 		}
 		return b, err

@@ -349,10 +349,7 @@ func (d *decoder) attribute(g *Graph, n *Node, p *onnxpb.AttributeProto) (*Attri
 	fail := func(err error) (*Attribute, error) { return nil, fmt.Errorf("attribute %s: %w", quote(a.Name), err) }
 	subgraph := func(p *onnxpb.GraphProto) (*Graph, error) {
 		s := NewGraph("")
-		s.owner = n
-		if n == nil {
-			return nil, badModel("a graph as default of a function's attribute")
-		}
+		s.owner = n // nil where the attribute is a function's default: such a graph sees nothing around it
 		return s, d.graph(s, p)
 	}
 	var err error

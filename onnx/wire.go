@@ -162,7 +162,7 @@ func cut(name protoreflect.Name, b []byte) (skeleton []byte, data [][][]byte, er
 
 func (c *cutter) spend(n int64) error {
 	if c.budget -= n; c.budget < 0 {
-		return badModel("would take far more memory than its size: refused")
+		return badModel("its messages and lists would take more than %d MB of memory, four times its size and 64 MB: refused", (4*c.size+64<<20)>>20)
 	}
 	return nil
 }

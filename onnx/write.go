@@ -16,8 +16,8 @@ import (
 	"syscall"
 )
 
-// maxModel is the largest model that fits into one file: protobuf's limit in other readers.
-const maxModel = math.MaxInt32
+// maxModel is the largest model that fits into one file: protobuf's limit in other readers. A variable for tests.
+var maxModel int64 = math.MaxInt32
 
 // WriteOptions say how WriteFile writes. The zero value is right for most.
 type WriteOptions struct {

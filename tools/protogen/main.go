@@ -1,10 +1,11 @@
 // Command protogen compiles internal/onnxpb/zqonnx/onnx.proto to Go. It needs no protoc:
 //
-//	go run ./protogen    (in the folder tools)
+//	go generate ./internal/onnxpb
 package main
 
 import (
 	"context"
+	"errors"
 	"log"
 	"os"
 	"path/filepath"
@@ -26,29 +27,43 @@ const (
 func main() {
 	log.SetFlags(0)
 	log.SetPrefix("protogen: ")
+	files, err := generate(root)
+	if err != nil {
+		log.Fatal(err)
+	}
+	for name, content := range files {
+		if err := os.WriteFile(filepath.Join(root, name), []byte(content), 0o644); err != nil {
+			log.Fatal(err)
+		}
+	}
+}
+
+// generate returns the contents of the generated files by name.
+func generate(root string) (map[string]string, error) {
 	compiler := protocompile.Compiler{
 		Resolver:       &protocompile.SourceResolver{ImportPaths: []string{root}},
 		SourceInfoMode: protocompile.SourceInfoStandard, // carries the comments over
 	}
-	files, err := compiler.Compile(context.Background(), schema)
+	compiled, err := compiler.Compile(context.Background(), schema)
 	if err != nil {
-		log.Fatal(err)
+		return nil, err
 	}
 	plugin, err := protogen.Options{}.New(&pluginpb.CodeGeneratorRequest{
 		FileToGenerate: []string{schema},
 		Parameter:      proto.String("module=github.com/zqonnx/zqonnx/internal/onnxpb"),
-		ProtoFile:      []*descriptorpb.FileDescriptorProto{protodesc.ToFileDescriptorProto(files[0])},
+		ProtoFile:      []*descriptorpb.FileDescriptorProto{protodesc.ToFileDescriptorProto(compiled[0])},
 	})
 	if err != nil {
-		log.Fatal(err)
+		return nil, err
 	}
 	internal_gengo.GenerateFile(plugin, plugin.Files[0])
-	for _, f := range plugin.Response().File {
-		if err := os.WriteFile(filepath.Join(root, f.GetName()), []byte(f.GetContent()), 0o644); err != nil {
-			log.Fatal(err)
-		}
+	response := plugin.Response()
+	if response.Error != nil {
+		return nil, errors.New(response.GetError())
 	}
-	if e := plugin.Response().Error; e != nil {
-		log.Fatal(*e)
+	files := map[string]string{}
+	for _, f := range response.File {
+		files[f.GetName()] = f.GetContent()
 	}
+	return files, nil
 }
