@@ -99,7 +99,7 @@ func Compile(m *onnx.Model, o Options) (*Program, error) {
 	if o.MaxBytes <= 0 {
 		o.MaxBytes = 8 << 30
 	}
-	m, err := lower(m, o)
+	m, outputs, err := lower(m, o)
 	if err != nil {
 		return nil, err
 	}
@@ -111,7 +111,7 @@ func Compile(m *onnx.Model, o Options) (*Program, error) {
 	for _, v := range m.Graph.Feeds() {
 		p.inputs = append(p.inputs, port{v.Name(), b.slots[v], v.Type})
 	}
-	for _, v := range m.Graph.Outputs() {
+	for _, v := range m.Graph.Outputs()[:outputs] {
 		p.outputs = append(p.outputs, port{v.Name(), b.slots[v], v.Type})
 	}
 	p.plan()
