@@ -194,42 +194,49 @@ func (m *mover) dense(dims []int64) {
 	}
 }
 
-func makeConcat(b *builder, n *onnx.Node) (kernel, error) {
+func makeConcat(_ *builder, n *onnx.Node) (kernel, error) {
 	at := n.Int("axis", 1) // the default of opset 1
-	var m mover
+	c := &concatenation{}
 	return func(r *run) error {
-		first := r.in(0)
-		if first == nil {
+		if r.in(0) == nil {
 			return fmt.Errorf("no input: %w", onnx.ErrBadModel)
 		}
-		axis := r.axisOf(at, first.Rank())
-		dims := append(r.shape(first.Rank())[:0], first.Dims...)
-		for k, x := range r.inputs[1:] {
-			if x == nil || x.Type != first.Type || x.Rank() != first.Rank() {
-				return fmt.Errorf("input %d does not have the type and rank of the first: %w", k+1, onnx.ErrBadModel)
-			}
-			for i, d := range x.Dims {
-				if i == axis {
-					dims[i] += d
-				} else if d != dims[i] {
-					return fmt.Errorf("shapes %v and %v do not fit along axis %d", slices.Clone(first.Dims), x.Dims, axis)
-				}
-			}
-		}
-		y := r.out(0, first.Type, dims...)
-		outer, inner := product(dims[:axis]), product(dims[axis+1:])
-		offset := 0
-		for _, x := range r.inputs {
-			own := int(x.Dims[axis]) * inner
-			m.Reset()
-			m.DstAt = offset
-			m.Add(outer, int(dims[axis])*inner, own)
-			m.Add(own, 1, 1)
-			m.run(r, y, x)
-			offset += own
-		}
-		return nil
+		return c.run(r, r.inputs, r.axisOf(at, r.in(0).Rank()))
 	}, nil
+}
+
+// concatenation joins tensors along an axis.
+type concatenation struct{ m mover }
+
+func (c *concatenation) run(r *run, inputs []*onnx.Tensor, axis int) error {
+	first := inputs[0]
+	dims := append(r.shape(first.Rank())[:0], first.Dims...)
+	for k, x := range inputs[1:] {
+		if x == nil || x.Type != first.Type || x.Rank() != first.Rank() {
+			return fmt.Errorf("input %d does not have the type and rank of the first: %w", k+1, onnx.ErrBadModel)
+		}
+		for i, d := range x.Dims {
+			if i == axis {
+				dims[i] += d
+			} else if d != dims[i] {
+				return fmt.Errorf("shapes %v and %v do not fit along axis %d", first.Dims, x.Dims, axis)
+			}
+		}
+	}
+	y := r.out(0, first.Type, dims...)
+	outer, inner := product(dims[:axis]), product(dims[axis+1:])
+	offset := 0
+	m := &c.m
+	for _, x := range inputs {
+		own := int(x.Dims[axis]) * inner
+		m.Reset()
+		m.DstAt = offset
+		m.Add(outer, int(dims[axis])*inner, own)
+		m.Add(own, 1, 1)
+		m.run(r, y, x)
+		offset += own
+	}
+	return nil
 }
 
 func makeSplit(b *builder, n *onnx.Node) (kernel, error) {

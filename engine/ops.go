@@ -21,7 +21,8 @@ var ops map[[2]string][]op
 func init() {
 	ops = map[[2]string][]op{}
 	for _, rows := range [][]op{
-		controlOps, unaryOps, binaryOps, castOps, moveOps, shapeOps, selectOps, gatherOps, padOps, reduceOps, sortOps, rnnOps,
+		controlOps, unaryOps, binaryOps, castOps, moveOps, shapeOps, selectOps, gatherOps, padOps,
+		reduceOps, sortOps, rnnOps, loopOps, sequenceOps,
 		matmulOps, convOps, poolOps, normOps, resizeOps, quantOps, quantMatMulOps, quantConvOps, quantElementOps,
 	} {
 		for _, o := range rows {
