@@ -4,4 +4,7 @@
 // producer and its uses, across subgraph borders; edits go through methods that keep both sides in step. What the
 // package does not model (training info, device configurations, unknown fields, ...) is kept and written back.
 // The package knows no arithmetic.
+//
+// Read maps a file: tensors are views of it, decoded on first use, and read-only. Where other programs may cut the file
+// meanwhile, work on tensors runs under Guard. Write and WriteFile stream them back, whole or not at all.
 package onnx

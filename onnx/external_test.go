@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
@@ -226,6 +227,42 @@ func TestWriteExternal(t *testing.T) {
 		t.Error(err)
 	} else {
 		sameConsts(t, again, p)
+	}
+}
+
+// TestClose shares mapped files between clones and goroutines: the last Close gives them back.
+func TestClose(t *testing.T) {
+	for _, external := range []bool{false, true} {
+		path := filepath.Join(t.TempDir(), "m.onnx")
+		want := bigModel()
+		if err := want.WriteFile(context.Background(), path, WriteOptions{External: external}); err != nil {
+			t.Fatal(err)
+		}
+		live := len(mappings.list)
+		m, err := Read(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := m.Clone()
+		m.Close()
+		m.Close()
+		var wg sync.WaitGroup
+		for range 4 {
+			wg.Go(func() {
+				for _, v := range c.Graph.Consts() {
+					v.Const().Bytes()
+				}
+			})
+		}
+		wg.Wait()
+		sameConsts(t, want, c)
+		if runtime.GOOS == "linux" && len(mappings.list) != live+1 {
+			t.Errorf("%d files are mapped", len(mappings.list)-live)
+		}
+		c.Close()
+		if len(mappings.list) != live {
+			t.Errorf("%d files stay mapped", len(mappings.list)-live)
+		}
 	}
 }
 
