@@ -22,6 +22,9 @@ func (m *planner) correctBiases() error {
 		if m.layout.static[s.Node] && s.Node.Is("Conv", "Gemm") {
 			sites = append(sites, s)
 			inputs = append(inputs, s.Node.Input(s.Input()).Name())
+			if _, err := m.weights(s); err != nil {
+				return err
+			}
 		}
 	}
 	if len(sites) == 0 {
@@ -72,8 +75,23 @@ func (m *planner) correctBiases() error {
 		if m.correction[s], err = quantize.CorrectBias(nil, a, b); err != nil {
 			return err
 		}
+		m.simulateBias(s)
 	}
 	return nil
+}
+
+// simulateBias adds the corrected bias to what stands for the site's quantized weights. A node without a bias input has no
+// edge for it: it is judged uncorrected.
+func (m *planner) simulateBias(s *Site) {
+	t := constant(s.Node, 2)
+	if t == nil || t.Len() != len(m.correction[s]) {
+		return
+	}
+	b := append([]float32{}, onnx.Data[float32](t)...)
+	for i, c := range m.correction[s] {
+		b[i] += c
+	}
+	m.simW[s][engine.Edge{Node: s.Key, Input: 2}] = constantly(onnx.Of(b, t.Dims...))
 }
 
 func observeMean(m *quantize.ChannelMean, t *onnx.Tensor) {

@@ -13,12 +13,13 @@ type Guard struct {
 	Samples  int     // samples it measures on
 	Stands   float64 // dB: a model at or above this output SQNR is left as it is
 	Margin   float64 // dB under the median of all candidates that makes one stick out
+	Matters  float64 // dB above the whole: a candidate at or over it hardly adds to the whole's noise and stays quantized
 	MaxFloat float64 // share of the multiply-adds that may become float
 	Budget   float64 // multiply-adds one round of measuring may cost; fewer samples are taken beyond
 }
 
 // DefaultGuard has the limits found on real models (algorithms.md §6 of the project's documents).
-var DefaultGuard = Guard{Samples: 8, Stands: 25, Margin: 12, MaxFloat: 0.2, Budget: 4e11}
+var DefaultGuard = Guard{Samples: 8, Stands: 25, Margin: 12, Matters: 10, MaxFloat: 0.2, Budget: 4e11}
 
 // A candidate is one quantization that the guard can take back: a site's weights, its activation, or a tensor between
 // integer nodes.
@@ -56,7 +57,9 @@ func (m *planner) guard() error {
 			figures[i] = m.sqnr[c.name]
 		}
 		median := medianOf(figures)
-		culprits := slices.DeleteFunc(all, func(c candidate) bool { return !(m.sqnr[c.name] < median-m.Guard.Margin) })
+		culprits := slices.DeleteFunc(all, func(c candidate) bool {
+			return !(m.sqnr[c.name] < median-m.Guard.Margin && m.sqnr[c.name] < whole+m.Guard.Matters)
+		})
 		if len(culprits) == 0 {
 			return nil
 		}

@@ -6,8 +6,10 @@ package plan
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/zqonnx/zqonnx/quantize"
 )
@@ -118,7 +120,7 @@ func Read(b []byte) (*Plan, error) {
 	d.DisallowUnknownFields()
 	var p Plan
 	if err := d.Decode(&p); err != nil {
-		return nil, fmt.Errorf("line %d: %w", 1+bytes.Count(b[:min(int(d.InputOffset()), len(b))], []byte("\n")), err)
+		return nil, fmt.Errorf("line %d: %w", lineOf(b, err), err)
 	}
 	if p.Schema != Schema {
 		return nil, fmt.Errorf("schema %d is not the one this version reads (%d)", p.Schema, Schema)
@@ -134,6 +136,24 @@ func Read(b []byte) (*Plan, error) {
 		seen[n.Key] = true
 	}
 	return &p, nil
+}
+
+// lineOf returns the line that a decoding error is about.
+func lineOf(b []byte, err error) int {
+	at := len(b)
+	var syntax *json.SyntaxError
+	var kind *json.UnmarshalTypeError
+	switch {
+	case errors.As(err, &syntax):
+		at = int(syntax.Offset)
+	case errors.As(err, &kind):
+		at = int(kind.Offset)
+	default: // an unknown field: only the text tells which
+		if _, name, ok := strings.Cut(err.Error(), "unknown field "); ok {
+			at = max(bytes.Index(b, []byte(name)), 0)
+		}
+	}
+	return 1 + bytes.Count(b[:min(at, len(b))], []byte("\n"))
 }
 
 func (n *Node) check() error {

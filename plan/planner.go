@@ -96,9 +96,6 @@ func Make(ctx context.Context, prep *Prepared, o Options) (*Plan, error) {
 	if err := m.economise(); err != nil {
 		return nil, err
 	}
-	if err := m.correctBiases(); err != nil {
-		return nil, err
-	}
 	return m.plan(), nil
 }
 
@@ -172,7 +169,7 @@ func (m *planner) chooseSchemes() error {
 		return err
 	}
 	m.pay()
-	return nil
+	return m.correctBiases() // before the guard, which judges corrected layers
 }
 
 func (m *planner) initial(s *Site) Scheme {
@@ -223,7 +220,15 @@ func (m *planner) lay() {
 	for n, why := range m.why {
 		barred[n] = why.ID != ""
 	}
-	m.layout = place(m.Target, m.graph, allowed, follows, barred, m.float)
+	for {
+		m.layout = place(m.Target, m.graph, allowed, follows, barred, m.float)
+		v, n := m.layout.trap()
+		if v == nil {
+			break
+		}
+		m.float[v] = true
+		m.guarded[v] = Reason{ID: "float-between-integers", Text: fmt.Sprintf("%q stays float and must get a float input, else %s would quantize its weights by itself", m.keys[n], m.Target.Doc)}
+	}
 	for _, s := range m.sites {
 		if m.scheme[s] == Static && !m.layout.static[s.Node] {
 			m.scheme[s] = m.fallback(s)
@@ -351,13 +356,9 @@ func (m *planner) simulation() ([]candidate, error) {
 		if !m.open(s) {
 			continue
 		}
-		w, ok := m.simW[s]
-		if !ok {
-			var err error
-			if w, err = m.weights(s); err != nil {
-				return nil, err
-			}
-			m.simW[s] = w
+		w, err := m.weights(s)
+		if err != nil {
+			return nil, err
 		}
 		all = append(all, candidate{site: s, change: w, name: "weights of " + s.Key})
 		if s.Kind == Product && (m.scheme[s] == Token || m.scheme[s] == Dynamic) {

@@ -16,6 +16,7 @@ const MinOpset = 13
 type Prepared struct {
 	Model *onnx.Model
 	Trace *rewrite.Trace // from the tensors of the input model
+	Log   []string       // what was done to it, a line each
 }
 
 // Prepare makes the copy. It is deterministic: a plan made on one Prepared fits every other of the same model.
@@ -33,12 +34,14 @@ func Prepare(m *onnx.Model, opset int64) (*Prepared, error) {
 		}
 	}
 	p := &Prepared{Model: m, Trace: rewrite.NewTrace(m)}
-	if to := max(opset, MinOpset); m.Opset("") < to {
+	if from, to := m.Opset(""), max(opset, MinOpset); from < to {
 		if err := onnx.ConvertOpset(m, to); err != nil {
 			return nil, err
 		}
+		p.Log = append(p.Log, fmt.Sprintf("opset raised from %d to %d", from, to))
 	}
-	return p, prepare.Passes.Run(&rewrite.Context{Trace: p.Trace}, m)
+	log := func(pass, message string) { p.Log = append(p.Log, pass+": "+message) }
+	return p, prepare.Passes.Run(&rewrite.Context{Trace: p.Trace, Log: log}, m)
 }
 
 // localKeys returns the keys of g's nodes without the keys of the nodes around g.

@@ -58,16 +58,23 @@ func roundTrip(dst, x []float32, p quantize.Params, codes *[]uint8) {
 	quantize.Dequantize(dst, q, p)
 }
 
-// weights returns the change that stands for the quantized weights of a site.
+// weights returns the change that stands for the quantized weights of a site, made once.
 func (m *planner) weights(s *Site) (change, error) {
+	if c, ok := m.simW[s]; ok {
+		return c, nil
+	}
 	c := change{}
 	for i, in := range s.Inputs {
 		q, err := QuantizeSite(s, i, nil)
 		if err != nil {
 			return nil, err
 		}
-		t := onnx.Of(q.Dequantize(), s.Weight(i).Const().Dims...)
-		c[engine.Edge{Node: s.Key, Input: in}] = func(*onnx.Tensor) *onnx.Tensor { return t }
+		c[engine.Edge{Node: s.Key, Input: in}] = constantly(onnx.Of(q.Dequantize(), s.Weight(i).Const().Dims...))
 	}
+	m.simW[s] = c
 	return c, nil
+}
+
+func constantly(t *onnx.Tensor) func(*onnx.Tensor) *onnx.Tensor {
+	return func(*onnx.Tensor) *onnx.Tensor { return t }
 }

@@ -204,6 +204,30 @@ func (l *layout) stands(n *onnx.Node, follows bool) bool {
 	return false
 }
 
+// trap finds a weighted node that stays float between codes: from its DequantizeLinear and QuantizeLinear ONNX Runtime would
+// conclude that it may quantize the weights itself, per tensor. It returns the node's input, which must stay float.
+func (l *layout) trap() (*onnx.Value, *onnx.Node) {
+	for _, v := range l.tensors {
+		if l.maker(v) == nil {
+			continue
+		}
+		for _, u := range v.Uses() {
+			n := u.Node
+			if u.Index != 0 || l.static[n] || l.rule(n).Support != target.Weighted && !n.Is("ConvTranspose") {
+				continue
+			}
+			end := n.Output(0)
+			if f := rewrite.OnlyUse(end); f != nil && l.rule(f).Support == target.Absorbed {
+				end = f.Output(0)
+			}
+			if slices.ContainsFunc(end.Uses(), l.takes) {
+				return v, n
+			}
+		}
+	}
+	return nil, nil
+}
+
 // collect lists the tensors that exist as codes.
 func (l *layout) collect(g *onnx.Graph) {
 	seen := map[*onnx.Value]bool{}
