@@ -155,8 +155,22 @@ func (r *Report) worst() []LayerError {
 // worseFirst orders by a figure of which more is better; NaN is the worst.
 func worseFirst(a, b float64) int { return cmp.Compare(a, b) } // cmp.Compare has NaN first
 
-// shellQuote quotes a word for a POSIX shell.
-func shellQuote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
+// shellQuote quotes a word for a shell; control characters in the $'...' form, so that the command stays one line.
+func shellQuote(s string) string {
+	var b strings.Builder
+	b.WriteByte('\'')
+	for _, c := range []byte(s) {
+		switch {
+		case c == '\'':
+			b.WriteString(`'\''`)
+		case c < ' ' || c == 0x7f:
+			fmt.Fprintf(&b, `'$'\x%02x''`, c)
+		default:
+			b.WriteByte(c)
+		}
+	}
+	return b.String() + "'"
+}
 
 // WriteJSON writes the report's JSON form: floats in their shortest exact form, null where they are not finite.
 func (r *Report) WriteJSON(w io.Writer) error {

@@ -97,7 +97,7 @@ func (r *Report) outputTable() section {
 		}
 		s.rows = append(s.rows, append([]cell{{text: o.Name}}, figures(*o.Result)...))
 		if o.NonFinite > 0 {
-			s.notes = append(s.notes, fmt.Sprintf("Output %q has %s that are NaN or infinite.", o.Name, plural(int(o.NonFinite), "value")))
+			s.notes = append(s.notes, fmt.Sprintf("Output %q has values that are NaN or infinite: %d of %d.", o.Name, o.NonFinite, o.Values))
 		}
 	}
 	if p := r.Outputs.Pooled; p != nil && len(s.rows) > 1 {

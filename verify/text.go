@@ -20,7 +20,7 @@ const (
 func (r *Report) WriteText(w io.Writer, color bool, width int) error {
 	b := bufio.NewWriter(w)
 	paint := func(s, escape string) string {
-		if !color || escape == "" {
+		if !color || escape == "" || s == "" {
 			return s
 		}
 		return escape + s + escapeReset
