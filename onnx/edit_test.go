@@ -282,6 +282,19 @@ func TestEditWhileIterating(t *testing.T) {
 	if visited != "ADC" || ops(g) != "AC" {
 		t.Errorf("visited %s, left %s", visited, ops(g))
 	}
+	// What is inside a removed node is not visited any more.
+	last := g.Append(NodeSpec{Op: "L"})
+	inner := NewGraph("inner")
+	inner.Append(NodeSpec{Op: "I"})
+	last.SetAttr(AttrG("body", inner))
+	for n := range g.AllNodes() {
+		switch n {
+		case last:
+			g.Remove(n)
+		case inner.first:
+			t.Error("a node inside a removed one was visited")
+		}
+	}
 	// Uses can be gone through while they are changed.
 	x := g.Value("x")
 	for range 5 {

@@ -251,6 +251,9 @@ func (g *Graph) walk(yield func(*Node) bool) bool {
 		if !yield(n) {
 			return false
 		}
+		if n.graph == nil {
+			continue // removed meanwhile, with its subgraphs
+		}
 		for _, s := range n.Subgraphs() {
 			if !s.walk(yield) {
 				return false
