@@ -22,8 +22,12 @@ import (
 // Version of the tool; it stands in plans and reports.
 const Version = "0.1.0"
 
-// ErrNothing is returned when nothing in the model could be quantized.
-var ErrNothing = errors.New("nothing could be quantized")
+var (
+	// ErrNothing is returned when nothing in the model could be quantized.
+	ErrNothing = errors.New("nothing could be quantized")
+	// ErrBadPlan is wrapped by errors about a given plan that the model cannot be rewritten by.
+	ErrBadPlan = errors.New("the plan does not fit the model")
+)
 
 // Options of Quantize. The zero value, but for Target, is a sensible choice.
 type Options struct {
@@ -51,11 +55,12 @@ type Result struct {
 	Plan   *plan.Plan
 	Layers []verify.Layer // of the quantized model, paired with the float model's
 	Check  *data.Set      // what to verify on; nil when the engine cannot run the model
+	Log    []string       // what was done to the model before it was planned, a line each
 	// NotMeasured says why the engine could not run the float model, so that the plan was made by rules only.
 	NotMeasured error
 }
 
-// Quantize makes a quantized copy of m. Errors wrap onnx.ErrBadModel, data.ErrBadData, data.ErrBadOption, ErrNothing, or
+// Quantize makes a quantized copy of m. Errors wrap onnx.ErrBadModel, data.ErrBadData, data.ErrBadOption, ErrNothing, ErrBadPlan, or
 // engine.ErrUnsupported when data are given for a model that the engine cannot run.
 func Quantize(ctx context.Context, m *onnx.Model, o Options) (*Result, error) {
 	o = o.withDefaults()
@@ -82,7 +87,7 @@ func Quantize(ctx context.Context, m *onnx.Model, o Options) (*Result, error) {
 		}
 		p.Tool, p.SHA256 = "zqonnx "+Version, o.SHA256
 	}
-	r := &Result{Plan: p, Check: s.check, NotMeasured: s.notMeasured}
+	r := &Result{Plan: p, Check: s.check, Log: prep.Log, NotMeasured: s.notMeasured}
 	if !p.Quantizes() {
 		return r, ErrNothing
 	}
@@ -90,6 +95,9 @@ func Quantize(ctx context.Context, m *onnx.Model, o Options) (*Result, error) {
 	// Execute, on the copy.
 	layers := floatLayers(prep, p)
 	if err := emit.Apply(prep, p); err != nil {
+		if o.Plan != nil {
+			err = fmt.Errorf("%w: %w", ErrBadPlan, err)
+		}
 		return nil, err
 	}
 	r.Model, r.Layers = prep.Model, pairLayers(prep.Trace, layers)
@@ -186,4 +194,3 @@ func Probes(ctx context.Context, m *onnx.Model, feeding data.Options, threads in
 	}
 	return nil, fmt.Errorf("no probe runs: %w", first)
 }
-
