@@ -20,3 +20,15 @@ func wordsAs[E onnx.Elem](w []uint64, n int) []E {
 func asInt8(b []uint8) []int8 {
 	return unsafe.Slice((*int8)(unsafe.Pointer(unsafe.SliceData(b))), len(b))
 }
+
+// aligned returns t itself, or a copy of a view whose elements do not lie at multiples of their size, as raw data in a mapped
+// file may: kernels would copy it in every run.
+func aligned(t *onnx.Tensor) *onnx.Tensor {
+	if t == nil || t.Load() != nil || t.Type.Bits() < 16 {
+		return t
+	}
+	if at := uintptr(unsafe.Pointer(unsafe.SliceData(t.Bytes()))); at%uintptr(min(t.Type.Bits()/8, 8)) != 0 {
+		return t.Clone()
+	}
+	return t
+}

@@ -196,6 +196,7 @@ func makeConstant(_ *builder, n *onnx.Node) (kernel, error) {
 		if err := t.Load(); err != nil {
 			return nil, err
 		}
+		t = aligned(t)
 		return func(r *run) error { r.set(0, t); return nil }, nil
 	}
 	return nil, fmt.Errorf("a constant of this kind is %w", ErrUnsupported)

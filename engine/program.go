@@ -155,7 +155,7 @@ func (b *builder) slot(v *onnx.Value) int {
 	s := len(b.p.slots)
 	b.slots[v] = s
 	b.p.slots = append(b.p.slots, slotInfo{name: v.Name(), buffer: -1})
-	b.p.consts = append(b.p.consts, v.Const())
+	b.p.consts = append(b.p.consts, aligned(v.Const()))
 	if _, ok := b.p.named[v.Name()]; !ok || v.Graph().Owner() == nil {
 		b.p.named[v.Name()] = s
 	}

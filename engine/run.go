@@ -126,7 +126,7 @@ func (f *frame) begin(ctx context.Context, feeds map[string]*onnx.Tensor, o *Run
 			if err := in.accepts(t); err != nil {
 				return err
 			}
-			f.values[in.slot].t = t
+			f.values[in.slot].t = aligned(t)
 		}
 	}
 	for name, t := range o.Known {
@@ -134,7 +134,7 @@ func (f *frame) begin(ctx context.Context, feeds map[string]*onnx.Tensor, o *Run
 		if !ok {
 			return fmt.Errorf("%w: the graph has no tensor %q to give", ErrInput, name)
 		}
-		f.values[s].t = t
+		f.values[s].t = aligned(t)
 	}
 	for name, tap := range o.Tap {
 		s, ok := p.named[name]
