@@ -140,7 +140,7 @@ func equalStrings(m maker) maker {
 			y := onnx.Data[bool](r.out(0, onnx.Bool, c.shape(r, a, b)...))
 			c.plan(a, b)
 			s, t := a.Strings(), b.Strings()
-			c.each(0, c.len(), func(o, n int, at *[maxOperands]int) {
+			c.each(0, c.len(), func(o, n int, at [maxOperands]int) {
 				for i := range n {
 					y[o+i] = bytes.Equal(s[at[0]+i*c.step(0)], t[at[1]+i*c.step(1)])
 				}

@@ -102,7 +102,7 @@ func (c *broadcast) step(k int) int { return c.strides[k][len(c.dims)-1] }
 
 // each calls f for the parts of rows that cover results lo … hi-1: f gets where the part begins in the result and in the
 // operands, and its length.
-func (c *broadcast) each(lo, hi int, f func(o, n int, at *[maxOperands]int)) {
+func (c *broadcast) each(lo, hi int, f func(o, n int, at [maxOperands]int)) {
 	for lo < hi {
 		row, i := lo/c.row, lo%c.row
 		n := min(c.row-i, hi-lo)
@@ -122,7 +122,7 @@ func (c *broadcast) each(lo, hi int, f func(o, n int, at *[maxOperands]int)) {
 				}
 			}
 		}
-		f(lo, n, &at)
+		f(lo, n, at)
 		lo += n
 	}
 }
@@ -153,7 +153,7 @@ func bodyOf[T, R onnx.Elem](loop func(dst []R, a, b []T, sa, sb int)) binaryBody
 	return func(k *binaryRun, lo, hi int) {
 		y, a, b := onnx.Data[R](k.y), onnx.Data[T](k.a), onnx.Data[T](k.b)
 		sa, sb := k.step(0), k.step(1)
-		k.each(lo, hi, func(o, n int, at *[maxOperands]int) { loop(y[o:o+n], a[at[0]:], b[at[1]:], sa, sb) })
+		k.each(lo, hi, func(o, n int, at [maxOperands]int) { loop(y[o:o+n], a[at[0]:], b[at[1]:], sa, sb) })
 	}
 }
 

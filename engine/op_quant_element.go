@@ -77,7 +77,7 @@ func binaryCodes(of func(a, b, c quant.Params) func(dst, a, b []uint8, stepA, st
 		cast    broadcast
 		y, a, b []uint8
 	)
-	part := func(o, n int, at *[maxOperands]int) {
+	part := func(o, n int, at [maxOperands]int) {
 		loop(y[o:][:n], a[at[0]:], b[at[1]:], cast.step(0), cast.step(1))
 	}
 	body := func(lo, hi int) { cast.each(lo, hi, part) }
@@ -247,7 +247,7 @@ func makeQLinearWhere(*builder, *onnx.Node) (kernel, error) {
 		if len(z) == 0 {
 			return nil
 		}
-		cast.each(0, len(z), func(o, n int, at *[maxOperands]int) {
+		cast.each(0, len(z), func(o, n int, at [maxOperands]int) {
 			for i := range n {
 				if cs[at[0]+i*cast.step(0)] {
 					z[o+i] = tables[0].table[xs[at[1]+i*cast.step(1)]]

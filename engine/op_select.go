@@ -54,7 +54,7 @@ func makeWhere(*builder, *onnx.Node) (kernel, error) {
 
 func choose[T any](c *broadcast, y []T, cond []bool, a, b []T, lo, hi int) {
 	sc, sa, sb := c.step(0), c.step(1), c.step(2)
-	c.each(lo, hi, func(o, n int, at *[maxOperands]int) {
+	c.each(lo, hi, func(o, n int, at [maxOperands]int) {
 		k, i, j := at[0], at[1], at[2]
 		for d := range y[o : o+n] {
 			if cond[k] {
