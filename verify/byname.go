@@ -11,7 +11,7 @@ import (
 // the float model's main graph whose output the quantized model has under the same name, and with the same meaning. Where
 // the tensor goes through QuantizeLinear and DequantizeLinear, its meaning is behind them. A tensor is left out where an
 // operator that took it is gone, because tools fold BatchNormalization, Relu and others into the node before, whose output
-// keeps its name but then means something else.
+// keeps its name but then means something else: such nodes are one layer with those behind them.
 func LayersByName(float, quant *onnx.Model) []Layer {
 	float = float.Clone()
 	_ = onnx.InferShapes(float, onnx.InferOptions{}) // for the types; cannot fail unless strict
@@ -28,31 +28,58 @@ func LayersByName(float, quant *onnx.Model) []Layer {
 			continue
 		}
 		l := Layer{Key: keys[n], Op: n.Op, Float: out.Name(), Quant: behindScales(q, false).Name()}
-		l.Inputs = inputPairs(n, varying, quant.Graph)
+		b := body{varying: varying, quant: quant.Graph, seen: map[*onnx.Node]bool{}}
+		if b.add(n) {
+			l.Inputs = b.inputs
+			if len(b.products) == 1 {
+				l.Key, l.Op = keys[b.products[0]], b.products[0].Op
+			}
+		}
 		layers = append(layers, l)
 	}
 	return layers
 }
 
-// inputPairs pairs what the node computes its output from; nil when something has no counterpart.
-func inputPairs(n *onnx.Node, varying map[*onnx.Value]bool, quant *onnx.Graph) []Pair {
-	var pairs []Pair
-	if len(n.Subgraphs()) > 0 {
-		return nil // they may take any tensor from outside
+// A body is the nodes of a layer: its last one, and those before it whose outputs have no counterpart, because they were
+// folded into one with it, as a Conv and its BatchNormalization. The layer is then called by its product.
+type body struct {
+	varying  map[*onnx.Value]bool
+	quant    *onnx.Graph
+	seen     map[*onnx.Node]bool
+	inputs   []Pair
+	products []*onnx.Node
+}
+
+// largestBody is the most nodes that count as one layer; a greater gap between counterparts is no fusion.
+const largestBody = 16
+
+// add reports whether everything that n computes its output from is known.
+func (b *body) add(n *onnx.Node) bool {
+	if b.seen[n] {
+		return true
+	}
+	if b.seen[n] = true; len(b.seen) > largestBody || len(n.Subgraphs()) > 0 { // subgraphs may take any tensor from outside
+		return false
+	}
+	if products[n.Op] {
+		b.products = append(b.products, n)
 	}
 	for _, in := range n.Inputs() {
-		if in == nil || !varying[in] {
+		if in == nil || !b.varying[in] {
 			continue
 		}
-		q := counterpart(in, quant)
+		q := counterpart(in, b.quant)
 		if q == nil {
-			return nil
+			if before, _ := in.Producer(); before == nil || !b.add(before) {
+				return false
+			}
+			continue
 		}
-		if p := (Pair{in.Name(), behindScales(q, true).Name()}); !slices.Contains(pairs, p) {
-			pairs = append(pairs, p)
+		if p := (Pair{in.Name(), behindScales(q, true).Name()}); !slices.Contains(b.inputs, p) {
+			b.inputs = append(b.inputs, p)
 		}
 	}
-	return pairs
+	return true
 }
 
 // varyingValues returns the values that depend on the graph's inputs.

@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -68,7 +69,7 @@ func TestLayersByName(t *testing.T) {
 			func(b *net) *onnx.Value {
 				return b.add("y", "Neg", b.quantized(b.add("h", "Softplus", b.in("x")), 1, 0))
 			},
-			[]Layer{{Key: "Neg:y", Op: "Neg", Float: "y", Quant: "y"}},
+			[]Layer{{Key: "Neg:y", Op: "Neg", Float: "y", Quant: "y", Inputs: x}},
 		},
 		{
 			// Mul is folded into the weights: h means what m meant.
@@ -80,7 +81,7 @@ func TestLayersByName(t *testing.T) {
 			func(b *net) *onnx.Value {
 				return b.add("y", "Relu", b.add("h", "MatMul", b.in("x"), b.weights("w", 8, 8)))
 			},
-			[]Layer{{Key: "Relu:y", Op: "Relu", Float: "y", Quant: "y"}},
+			[]Layer{{Key: "MatMul:h", Op: "MatMul", Float: "y", Quant: "y", Inputs: x}},
 		},
 		{
 			// Weights and what only moves elements are no layers; weights are no inputs.
@@ -102,6 +103,18 @@ func TestLayersByName(t *testing.T) {
 				h.Type = onnx.TensorOf(onnx.Int32)
 				return b.add("y", "Neg", h)
 			},
+			[]Layer{{Key: "Neg:y", Op: "Neg", Float: "y", Quant: "y", Inputs: x}},
+		},
+		{
+			"too long a gap",
+			func(b *net) *onnx.Value {
+				v := b.in("x")
+				for i := range largestBody {
+					v = b.add(fmt.Sprint("h", i), "Neg", v)
+				}
+				return b.add("y", "Neg", v)
+			},
+			func(b *net) *onnx.Value { return b.add("y", "Neg", b.in("x")) },
 			[]Layer{{Key: "Neg:y", Op: "Neg", Float: "y", Quant: "y"}},
 		},
 	} {

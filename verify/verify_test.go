@@ -239,6 +239,51 @@ func TestStaticLayer(t *testing.T) {
 	}
 }
 
+// A static product, which fused is one integer operator: its tensor is seen by its codes, and alone it runs literally,
+// because the fused program has no place to give it floats.
+func TestStaticProduct(t *testing.T) {
+	build := func(quantize bool) *onnx.Model {
+		b := newNet("x")
+		codes, scale := make([]int8, 64), float32(1)/64
+		floats := make([]float32, 64)
+		for i := range codes {
+			codes[i] = int8(b.rng.IntN(255) - 127)
+			floats[i] = float32(codes[i]) * scale
+		}
+		if !quantize {
+			h := b.add("h", "MatMul", b.in("x"), b.g.AddConst("w", onnx.Of(floats, 8, 8)))
+			return b.model(b.add("y", "Softplus", h))
+		}
+		w := b.add("w", "DequantizeLinear", b.g.AddConst("w_q", onnx.Of(codes, 8, 8)), b.g.AddConst("w_scale", onnx.Scalar(scale)), b.g.AddConst("w_zero", onnx.Scalar(int8(0))))
+		h := b.quantized(b.add("h", "MatMul", b.quantized(b.in("x"), 1./100, 128), w), 1./16, 120)
+		return b.model(b.add("y", "Softplus", h))
+	}
+	float, quant := build(false), build(true)
+	layers, set := LayersByName(float, quant), probes(t, float, 6)
+	fused := verify(t, float, quant, layers, set, Options{Semantics: engine.Fused})
+	literal := verify(t, float, quant, layers, set, Options{})
+	for _, c := range []struct {
+		report           *Report
+		accumulated, own string
+	}{{fused, "fused", "literal"}, {literal, "literal", "literal"}} {
+		h := layerOf(t, c.report, "h")
+		if h.Accumulated == nil || h.Own == nil || h.Accumulated.Semantics != c.accumulated || h.Own.Semantics != c.own {
+			t.Fatalf("%s: %+v", c.report.Semantics, h)
+		}
+		// Both differ from float by rounding to steps of 1/16 and 1/100: around 1/16/√12 each.
+		if e := h.Accumulated.MeanAbs; e < 0.01 || e > 0.05 {
+			t.Errorf("%s: mean error %v", c.report.Semantics, e)
+		}
+	}
+	f, l := layerOf(t, fused, "h"), layerOf(t, literal, "h")
+	if d := math.Abs(float64(f.Accumulated.SQNR - l.Accumulated.SQNR)); d > 0.5 {
+		t.Errorf("fused %v dB, literal %v dB", f.Accumulated.SQNR, l.Accumulated.SQNR)
+	}
+	if *f.Clipped != *l.Clipped || f.Own.Result != l.Own.Result {
+		t.Errorf("fused %+v, literal %+v", f, l)
+	}
+}
+
 // Each model is fed its own state: s ← a·s + x, with a = 1 in one model and 0.5 in the other.
 func TestStateGoesItsOwnWay(t *testing.T) {
 	build := func(a float32) *onnx.Model {
