@@ -318,3 +318,24 @@ func TestFigureBits(t *testing.T) {
 		}
 	}
 }
+
+func TestNoiseIsTheInverseOfSQNR(t *testing.T) {
+	for _, c := range []struct {
+		ref, got []float32
+		want     float64
+	}{
+		{[]float32{3, 4}, []float32{3, 4}, 0},
+		{[]float32{3, 4}, []float32{3, 3}, 1.0 / 25},
+		{[]float32{0, 0}, []float32{0, 0}, 0},
+		{[]float32{0, 0}, []float32{0, 1}, 1e20},
+		{[]float32{1, 1}, []float32{nan, 1}, math.NaN()},
+	} {
+		var k Comparison
+		if err := k.Observe(c.ref, c.got); err != nil {
+			t.Fatal(err)
+		}
+		if n := k.Noise(); n != c.want && (n == n || c.want == c.want) {
+			t.Errorf("%v against %v: %v, want %v", c.got, c.ref, n, c.want)
+		}
+	}
+}
