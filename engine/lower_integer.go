@@ -55,10 +55,10 @@ func finish(n *onnx.Node, q coded, domain, op string, attrs []*onnx.Attribute, i
 	rewrite.RemoveUnused(n)
 }
 
-// result returns the quantization of n's result, of the same type as its operand.
-func result(n *onnx.Node, dt onnx.DataType) (coded, bool) {
+// result returns the quantization of n's result, if it is of the type of its operand, dt, and such as takes says.
+func result(n *onnx.Node, dt onnx.DataType, takes func(coded) bool) (coded, bool) {
 	q, ok := quantized(n.Output(0))
-	return q, ok && q.dt == dt && q.activation()
+	return q, ok && q.dt == dt && takes(q)
 }
 
 func fuseConv(_ *onnx.Model, n *onnx.Node) {
@@ -67,7 +67,7 @@ func fuseConv(_ *onnx.Model, n *onnx.Node) {
 	if !ok || !x.activation() {
 		return
 	}
-	q, ok := result(n, x.dt)
+	q, ok := result(n, x.dt, coded.activation)
 	if !ok {
 		return
 	}
@@ -208,7 +208,7 @@ func fuseMatMul(m *onnx.Model, n *onnx.Node) {
 	if fuseMatMulAdd(m, n, a, b) {
 		return
 	}
-	if q, ok := result(n, a.dt); ok {
+	if q, ok := result(n, a.dt, coded.activation); ok {
 		finish(n, q, "", "QLinearMatMul", nil, a.codes, a.scale, a.zero, b.codes, b.scale, b.zero, q.scale, q.zero)
 		return
 	}
@@ -225,7 +225,7 @@ func fuseMatMulAdd(_ *onnx.Model, n *onnx.Node, a, b coded) bool {
 	if row == n.Output(0) {
 		row = add.Input(0)
 	}
-	q, ok := result(add, a.dt)
+	q, ok := result(add, a.dt, coded.code8)
 	if !ok {
 		return false
 	}
@@ -244,13 +244,13 @@ func fuseGemm(_ *onnx.Model, n *onnx.Node) {
 	transposed := n.Int("transB", 0) != 0
 	a, ok := dequantized(n.Input(0), g)
 	b, ok2 := dequantized(n.Input(1), g)
-	if !ok || !ok2 || !a.activation() || !matrixWeights(b, transposed) || b.zero == nil {
+	if !ok || !ok2 || !a.code8() || !matrixWeights(b, transposed) || b.zero == nil {
 		return
 	}
 	if n.Float("alpha", 1) != 1 || n.Input(2) != nil && n.Float("beta", 1) != 1 {
 		return
 	}
-	q, quantizes := result(n, a.dt)
+	q, quantizes := result(n, a.dt, coded.code8)
 	bias, ok := integerBias(n, n.Input(2), a, b, quantizes)
 	if !ok {
 		return
@@ -271,7 +271,7 @@ func fuseBinary(op string) func(*onnx.Model, *onnx.Node) {
 		if !ok || !ok2 || !a.activation() || !b.activation() || a.dt != b.dt {
 			return
 		}
-		if q, ok := result(n, a.dt); ok {
+		if q, ok := result(n, a.dt, coded.activation); ok {
 			finish(n, q, msDomain, op, nil, a.codes, a.scale, a.zero, b.codes, b.scale, b.zero, q.scale, q.zero)
 		}
 	}
@@ -283,10 +283,10 @@ func fuseUnary(op string) func(*onnx.Model, *onnx.Node) {
 
 func unaryInteger(n *onnx.Node, op string, attrs []*onnx.Attribute) {
 	x, ok := dequantized(n.Input(0), n.Graph())
-	if !ok || !x.activation() || len(n.Outputs()) != 1 {
+	if !ok || !x.code8() || len(n.Outputs()) != 1 {
 		return
 	}
-	if q, ok := result(n, x.dt); ok {
+	if q, ok := result(n, x.dt, coded.code8); ok {
 		finish(n, q, msDomain, op, attrs, x.codes, x.scale, x.zero, q.scale, q.zero)
 	}
 }
@@ -305,13 +305,13 @@ func fuseConcat(_ *onnx.Model, n *onnx.Node) {
 	var dt onnx.DataType
 	for i, v := range n.Inputs() {
 		x, ok := dequantized(v, n.Graph())
-		if !ok || !x.activation() || i > 0 && x.dt != dt {
+		if !ok || !x.code8() || i > 0 && x.dt != dt {
 			return
 		}
 		dt = x.dt
 		inputs = append(inputs, x.codes, x.scale, x.zero)
 	}
-	if q, ok := result(n, dt); ok {
+	if q, ok := result(n, dt, coded.code8); ok {
 		inputs[0], inputs[1] = q.scale, q.zero
 		finish(n, q, msDomain, "QLinearConcat", n.Attrs, inputs...)
 	}
@@ -323,7 +323,7 @@ func fuseWhere(_ *onnx.Model, n *onnx.Node) {
 	if !ok || !ok2 || !x.activation() || !y.activation() || x.dt != y.dt {
 		return
 	}
-	if q, ok := result(n, x.dt); ok {
+	if q, ok := result(n, x.dt, coded.activation); ok {
 		finish(n, q, msDomain, "QLinearWhere", nil, n.Input(0), x.codes, x.scale, x.zero, y.codes, y.scale, y.zero, q.scale, q.zero)
 	}
 }

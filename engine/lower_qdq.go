@@ -94,20 +94,35 @@ func (c coded) zeroPoint() int32 {
 	return codeAt(c.zeros.Type, c.zeros.Bytes(), 0)
 }
 
-// activation reports whether an integer kernel takes c as an activation. ONNX Runtime on x86 rewrites int8 activations to
-// uint8 where one node takes them; where several do, everything around stays float.
+// code8 reports whether c is per tensor and of 8 bits: what unary operators, Concat and Gemm take.
+func (c coded) code8() bool { return c.perTensor() && c.is8() }
+
+// activation reports whether Conv, MatMul and binary operators take c as an activation. ONNX Runtime on x86 has them for uint8
+// only. It rewrites int8 to uint8 where one node takes the tensor; where several do, everything around stays float.
 func (c coded) activation() bool {
 	if !c.perTensor() {
 		return false
 	}
-	switch c.dt {
-	case onnx.Uint8:
-		return true
-	case onnx.Int8:
-		return c.codes.Const() != nil || len(c.codes.Uses()) == 1 && !c.codes.IsOutput() ||
-			c.node.Op == "QuantizeLinear" && len(c.codes.Uses()) <= 1
+	return c.dt == onnx.Uint8 || c.dt == onnx.Int8 && (c.codes.Const() != nil || consumers(c.codes) <= 1)
+}
+
+// consumers returns how many nodes take codes, as they are or dequantized.
+func consumers(codes *onnx.Value) int {
+	count := 0
+	if codes.IsOutput() {
+		count++
 	}
-	return false
+	for _, u := range codes.Uses() {
+		if isQDQ(u.Node, "DequantizeLinear") {
+			count += len(u.Node.Output(0).Uses())
+			if u.Node.Output(0).IsOutput() {
+				count++
+			}
+		} else {
+			count++
+		}
+	}
+	return count
 }
 
 // is8 reports whether weights of this type have an integer kernel.
