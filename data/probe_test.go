@@ -167,10 +167,22 @@ func zoo() *onnx.Graph {
 		typ  onnx.DataType
 		dims []int64
 	}{
-		{"scalar", onnx.Float32, []int64{}}, {"rate", onnx.Int64, []int64{}}, {"flag", onnx.Bool, []int64{2}}, {"text", onnx.String, []int64{2}},
-		{"wave", onnx.Float32, []int64{400}}, {"features", onnx.Float16, []int64{1, 50, 8}}, {"double", onnx.Float64, []int64{1, 64}},
-		{"nchw", onnx.Float32, []int64{2, 3, 24, 32}}, {"nhwc", onnx.Float32, []int64{1, 24, 32, 3}}, {"bytes", onnx.Uint8, []int64{1, 16, 16, 3}}, {"sbytes", onnx.Int8, []int64{1, 1, 16, 16}},
-		{"volume", onnx.Float32, []int64{1, 2, 4, 8, 8}}, {"maps", onnx.BFloat16, []int64{1, 16, 8, 8}}, {"nibbles", onnx.Int4, []int64{3}}, {"none", onnx.Float32, []int64{0, 3}}, {"nopicture", onnx.Float32, []int64{1 << 20, 3, 0, 4}},
+		{"scalar", onnx.Float32, []int64{}},
+		{"rate", onnx.Int64, []int64{}},
+		{"flag", onnx.Bool, []int64{2}},
+		{"text", onnx.String, []int64{2}},
+		{"wave", onnx.Float32, []int64{400}},
+		{"features", onnx.Float16, []int64{1, 50, 8}},
+		{"double", onnx.Float64, []int64{1, 64}},
+		{"nchw", onnx.Float32, []int64{2, 3, 24, 32}},
+		{"nhwc", onnx.Float32, []int64{1, 24, 32, 3}},
+		{"bytes", onnx.Uint8, []int64{1, 16, 16, 3}},
+		{"sbytes", onnx.Int8, []int64{1, 1, 16, 16}},
+		{"volume", onnx.Float32, []int64{1, 2, 4, 8, 8}},
+		{"maps", onnx.BFloat16, []int64{1, 16, 8, 8}},
+		{"nibbles", onnx.Int4, []int64{3}},
+		{"none", onnx.Float32, []int64{0, 3}},
+		{"nopicture", onnx.Float32, []int64{1 << 20, 3, 0, 4}},
 	} {
 		shape := make([]onnx.Dim, len(in.dims))
 		for i, d := range in.dims {

@@ -89,8 +89,11 @@ func TestSpecialOutputs(t *testing.T) {
 			name      string
 			got, want float64
 		}{
-			{"sqnr", float64(r.SQNR), c.sqnr}, {"cosine", float64(r.Cosine), c.cosine}, {"cosine_min", float64(r.CosineMin), c.cosine},
-			{"max_abs", float64(r.MaxAbs), c.maxAbs}, {"top1", float64(*r.Top1), c.top1},
+			{"sqnr", float64(r.SQNR), c.sqnr},
+			{"cosine", float64(r.Cosine), c.cosine},
+			{"cosine_min", float64(r.CosineMin), c.cosine},
+			{"max_abs", float64(r.MaxAbs), c.maxAbs},
+			{"top1", float64(*r.Top1), c.top1},
 		} {
 			if f.got != f.want && !(math.IsNaN(f.got) && math.IsNaN(f.want)) && !(math.Abs(f.got-f.want) < 1e-13) {
 				t.Errorf("%s: %s = %v, want %v", c.name, f.name, f.got, f.want)

@@ -210,8 +210,10 @@ func (c *conversion) trailingAxes(n *Node, i, rank, more int) {
 	for k := range axes {
 		axes[k] = int64(rank + k)
 	}
-	u := n.graph.InsertBefore(n, NodeSpec{Op: "Unsqueeze", Inputs: []*Value{n.inputs[i]}, Outputs: []string{n.Output(0).String() + "_unsqueezed"},
-		Attrs: []*Attribute{AttrIs("axes", axes...)}})
+	u := n.graph.InsertBefore(n, NodeSpec{
+		Op: "Unsqueeze", Inputs: []*Value{n.inputs[i]}, Outputs: []string{n.Output(0).String() + "_unsqueezed"},
+		Attrs: []*Attribute{AttrIs("axes", axes...)},
+	})
 	n.SetInput(i, u.Output(0))
 }
 

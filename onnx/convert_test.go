@@ -30,40 +30,64 @@ func TestConvertOpset(t *testing.T) {
 		f        func(g *Graph) *Value
 		want     string
 	}{
-		{"softmax over the last axis", 12, 13, func(g *Graph) *Value { return one(g, "Softmax", vs{x(g)}, AttrI("axis", 3)) },
-			"%y f32[N,3,4,5] = Softmax(%x) axis=3"},
+		{
+			"softmax over the last axis", 12, 13, func(g *Graph) *Value { return one(g, "Softmax", vs{x(g)}, AttrI("axis", 3)) },
+			"%y f32[N,3,4,5] = Softmax(%x) axis=3",
+		},
 		{"softmax of pooled channels", 7, 13, func(g *Graph) *Value {
 			return one(g, "Softmax", vs{one(g, "GlobalAveragePool", vs{x(g)})})
 		}, "%y f32[N,3,1,1] = GlobalAveragePool(%x)\n%y_1 f32[N,3,1,1] = Softmax(%y) axis=1"},
-		{"softmax over all axes from 1", 11, 13, func(g *Graph) *Value { return one(g, "Softmax", vs{x(g)}) },
-			"%y_shape i64[4] = Shape(%x)\n%y_flat f32[N,60] = Flatten(%x) axis=1\n%y_2 f32[N,60] = Softmax(%y_flat) axis=-1\n%y f32[N,3,4,5] = Reshape(%y_2, %y_shape)"},
-		{"squeeze", 11, 13, func(g *Graph) *Value { return one(g, "Squeeze", vs{x(g)}, AttrIs("axes", 0)) },
-			"%y f32[3,4,5] = Squeeze(%x, %y_axes={0})"},
+		{
+			"softmax over all axes from 1", 11, 13, func(g *Graph) *Value { return one(g, "Softmax", vs{x(g)}) },
+			"%y_shape i64[4] = Shape(%x)\n%y_flat f32[N,60] = Flatten(%x) axis=1\n%y_2 f32[N,60] = Softmax(%y_flat) axis=-1\n%y f32[N,3,4,5] = Reshape(%y_2, %y_shape)",
+		},
+		{
+			"squeeze", 11, 13, func(g *Graph) *Value { return one(g, "Squeeze", vs{x(g)}, AttrIs("axes", 0)) },
+			"%y f32[3,4,5] = Squeeze(%x, %y_axes={0})",
+		},
 		{"squeeze of all", 11, 13, func(g *Graph) *Value { return one(g, "Squeeze", vs{x(g)}) }, "%y f32[...] = Squeeze(%x)"},
-		{"reduce sum", 12, 13, func(g *Graph) *Value { return one(g, "ReduceSum", vs{x(g)}, AttrIs("axes", 1)) },
-			"%y f32[N,1,4,5] = ReduceSum(%x, %y_axes={1})"},
-		{"reduce mean before 18", 12, 17, func(g *Graph) *Value { return one(g, "ReduceMean", vs{x(g)}, AttrIs("axes", 1)) },
-			"%y f32[N,1,4,5] = ReduceMean(%x) axes=[1]"},
-		{"reduce mean", 12, 18, func(g *Graph) *Value { return one(g, "ReduceMean", vs{x(g)}, AttrIs("axes", 1)) },
-			"%y f32[N,1,4,5] = ReduceMean(%x, %y_axes={1})"},
-		{"split", 11, 13, func(g *Graph) *Value { return one(g, "Split", vs{x(g)}, AttrIs("split", 3), AttrI("axis", 1)) },
-			"%y f32[N,3,4,5] = Split(%x, %y_split={3}) axis=1"},
-		{"split in even parts", 11, 18, func(g *Graph) *Value { return one(g, "Split", vs{x(g)}, AttrI("axis", 1)) },
-			"%y f32[N,3,4,5] = Split(%x) axis=1 num_outputs=1"},
-		{"clip", 10, 11, func(g *Graph) *Value { return one(g, "Clip", vs{x(g)}, AttrF("max", 6)) },
-			"%y f32[N,3,4,5] = Clip(%x, _, %y_max=6)"},
+		{
+			"reduce sum", 12, 13, func(g *Graph) *Value { return one(g, "ReduceSum", vs{x(g)}, AttrIs("axes", 1)) },
+			"%y f32[N,1,4,5] = ReduceSum(%x, %y_axes={1})",
+		},
+		{
+			"reduce mean before 18", 12, 17, func(g *Graph) *Value { return one(g, "ReduceMean", vs{x(g)}, AttrIs("axes", 1)) },
+			"%y f32[N,1,4,5] = ReduceMean(%x) axes=[1]",
+		},
+		{
+			"reduce mean", 12, 18, func(g *Graph) *Value { return one(g, "ReduceMean", vs{x(g)}, AttrIs("axes", 1)) },
+			"%y f32[N,1,4,5] = ReduceMean(%x, %y_axes={1})",
+		},
+		{
+			"split", 11, 13, func(g *Graph) *Value { return one(g, "Split", vs{x(g)}, AttrIs("split", 3), AttrI("axis", 1)) },
+			"%y f32[N,3,4,5] = Split(%x, %y_split={3}) axis=1",
+		},
+		{
+			"split in even parts", 11, 18, func(g *Graph) *Value { return one(g, "Split", vs{x(g)}, AttrI("axis", 1)) },
+			"%y f32[N,3,4,5] = Split(%x) axis=1 num_outputs=1",
+		},
+		{
+			"clip", 10, 11, func(g *Graph) *Value { return one(g, "Clip", vs{x(g)}, AttrF("max", 6)) },
+			"%y f32[N,3,4,5] = Clip(%x, _, %y_max=6)",
+		},
 		{"pad", 10, 11, func(g *Graph) *Value {
 			return one(g, "Pad", vs{x(g)}, AttrIs("pads", 0, 0, 1, 1, 0, 0, 1, 1), AttrF("value", 2))
 		}, "%y f32[N,3,6,7] = Pad(%x, %y_pads={0, 0, 1, 1, 0, 0, 1, 1}, %y_value=2)"},
-		{"oldest pad", 1, 11, func(g *Graph) *Value { return one(g, "Pad", vs{x(g)}, AttrIs("paddings", 0, 0, 1, 1, 0, 0, 1, 1)) },
-			"%y f32[N,3,6,7] = Pad(%x, %y_pads={0, 0, 1, 1, 0, 0, 1, 1})"},
-		{"slice", 9, 10, func(g *Graph) *Value {
-			return one(g, "Slice", vs{x(g)}, AttrIs("starts", 1), AttrIs("ends", 2), AttrIs("axes", 2))
+		{
+			"oldest pad", 1, 11, func(g *Graph) *Value { return one(g, "Pad", vs{x(g)}, AttrIs("paddings", 0, 0, 1, 1, 0, 0, 1, 1)) },
+			"%y f32[N,3,6,7] = Pad(%x, %y_pads={0, 0, 1, 1, 0, 0, 1, 1})",
 		},
-			"%y f32[N,3,1,5] = Slice(%x, %y_starts={1}, %y_ends={2}, %y_axes={2})"},
+		{
+			"slice", 9, 10, func(g *Graph) *Value {
+				return one(g, "Slice", vs{x(g)}, AttrIs("starts", 1), AttrIs("ends", 2), AttrIs("axes", 2))
+			},
+			"%y f32[N,3,1,5] = Slice(%x, %y_starts={1}, %y_ends={2}, %y_axes={2})",
+		},
 		{"topk", 9, 10, func(g *Graph) *Value { return one(g, "TopK", vs{x(g)}, AttrI("k", 2)) }, "%y f32[N,3,4,2] = TopK(%x, %y_k={2})"},
-		{"dropout", 7, 12, func(g *Graph) *Value { return one(g, "Dropout", vs{x(g)}, AttrF("ratio", .5)) },
-			"%y f32[N,3,4,5] = Dropout(%x, %y_ratio=0.5)"},
+		{
+			"dropout", 7, 12, func(g *Graph) *Value { return one(g, "Dropout", vs{x(g)}, AttrF("ratio", .5)) },
+			"%y f32[N,3,4,5] = Dropout(%x, %y_ratio=0.5)",
+		},
 		{"dropout's mask", 7, 10, func(g *Graph) *Value {
 			n := g.Append(NodeSpec{Op: "Dropout", Inputs: vs{x(g)}, Outputs: []string{"d", "mask"}})
 			return one(g, "Neg", vs{n.Output(1)})
@@ -77,22 +101,28 @@ func TestConvertOpset(t *testing.T) {
 		{"prelu with a slope a channel", 6, 9, func(g *Graph) *Value {
 			return one(g, "PRelu", vs{x(g), g.AddConst("b", Of([]float32{1, 2, 3}))})
 		}, "%y_unsqueezed f32[3,1,1] = Unsqueeze(%b={1, 2, 3}) axes=[1, 2]\n%y f32[N,3,4,5] = PRelu(%x, %y_unsqueezed)"},
-		{"upsample", 7, 13, func(g *Graph) *Value { return one(g, "Upsample", vs{x(g)}, AttrFs("scales", 1, 1, 2, 2)) },
-			`%y f32[N,3,8,10] = Resize(%x, _, %y_scales={1, 1, 2, 2}) coordinate_transformation_mode="asymmetric" nearest_mode="floor"`},
+		{
+			"upsample", 7, 13, func(g *Graph) *Value { return one(g, "Upsample", vs{x(g)}, AttrFs("scales", 1, 1, 2, 2)) },
+			`%y f32[N,3,8,10] = Resize(%x, _, %y_scales={1, 1, 2, 2}) coordinate_transformation_mode="asymmetric" nearest_mode="floor"`,
+		},
 		{"oldest upsample", 1, 9, func(g *Graph) *Value {
 			return one(g, "Upsample", vs{x(g)}, AttrF("height_scale", 2), AttrF("width_scale", 3))
 		}, "%y f32[N,3,8,15] = Upsample(%x, %y_scales={1, 1, 2, 3})"},
 		{"shrinking resize", 10, 11, func(g *Graph) *Value {
 			return one(g, "Resize", vs{x(g), g.AddConst("s", Of([]float32{1, 1, .5, 1}))})
 		}, `%y f32[N,3,2,5] = Resize(%x, %y_roi={}, %s={1, 1, 0.5, 1}) coordinate_transformation_mode="asymmetric" nearest_mode="ceil"`},
-		{"reshape", 1, 5, func(g *Graph) *Value { return one(g, "Reshape", vs{x(g)}, AttrIs("shape", 0, -1)) },
-			"%y f32[N,60] = Reshape(%x, %y_shape={0, -1})"},
+		{
+			"reshape", 1, 5, func(g *Graph) *Value { return one(g, "Reshape", vs{x(g)}, AttrIs("shape", 0, -1)) },
+			"%y f32[N,60] = Reshape(%x, %y_shape={0, -1})",
+		},
 		{"cast", 1, 6, func(g *Graph) *Value { return one(g, "Cast", vs{x(g)}, AttrS("to", "INT64")) }, "%y i64[N,3,4,5] = Cast(%x) to=7"},
 		{"relu", 1, 6, func(g *Graph) *Value { return one(g, "Relu", vs{x(g)}, AttrIs("consumed_inputs", 0)) }, "%y f32[N,3,4,5] = Relu(%x)"},
 		{"batch normalization", 5, 14, func(g *Graph) *Value {
 			k := g.AddConst("k", Of([]float32{1, 1, 1}))
-			n := g.Append(NodeSpec{Op: "BatchNormalization", Inputs: vs{x(g), k, k, k, k}, Outputs: []string{"y", "m", "v"},
-				Attrs: []*Attribute{AttrI("is_test", 1), AttrI("spatial", 1), AttrIs("consumed_inputs", 0, 0, 0, 1, 1)}})
+			n := g.Append(NodeSpec{
+				Op: "BatchNormalization", Inputs: vs{x(g), k, k, k, k}, Outputs: []string{"y", "m", "v"},
+				Attrs: []*Attribute{AttrI("is_test", 1), AttrI("spatial", 1), AttrIs("consumed_inputs", 0, 0, 0, 1, 1)},
+			})
 			return n.Output(0)
 		}, "%y f32[N,3,4,5] = BatchNormalization(%x, %k={1, 1, 1}, %k={1, 1, 1}, %k={1, 1, 1}, %k={1, 1, 1})"},
 		{"roi align", 10, 16, func(g *Graph) *Value {
@@ -225,8 +255,10 @@ func TestConvertOpsetInFunctions(t *testing.T) {
 		a := AttrIs("axes", 0)
 		a.Ref = ref
 		body.AddOutput(one(body, "Squeeze", []*Value{body.AddInput("x", nil)}, a))
-		m := &Model{IRVersion: 8, Opsets: []Opset{{Version: 12}, {"mine", 1}}, Graph: g,
-			Functions: []*Function{{Name: "F", Domain: "mine", Opsets: []Opset{{Version: 12}}, Body: body}}}
+		m := &Model{
+			IRVersion: 8, Opsets: []Opset{{Version: 12}, {"mine", 1}}, Graph: g,
+			Functions: []*Function{{Name: "F", Domain: "mine", Opsets: []Opset{{Version: 12}}, Body: body}},
+		}
 		err := ConvertOpset(m, 13)
 		if ref != "" {
 			if err == nil || !strings.Contains(err.Error(), `function "F"`) {

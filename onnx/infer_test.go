@@ -139,8 +139,10 @@ func TestInferShapes(t *testing.T) {
 			body.AddOutput(body.AddConst("true", Scalar(true)))
 			body.AddOutput(one(body, "Relu", vs{s}))
 			body.AddOutput(one(body, "Neg", vs{input(g, "3")}))
-			n := g.Append(NodeSpec{Op: "Loop", Inputs: vs{g.AddConst("n", Scalar(int64(5))), nil, input(g, "2,K")}, Outputs: []string{"last", "all"},
-				Attrs: []*Attribute{AttrG("body", body)}})
+			n := g.Append(NodeSpec{
+				Op: "Loop", Inputs: vs{g.AddConst("n", Scalar(int64(5))), nil, input(g, "2,K")}, Outputs: []string{"last", "all"},
+				Attrs: []*Attribute{AttrG("body", body)},
+			})
 			return n.Output(1)
 		}, "f32[5,3]"},
 		{"if", 13, func(g *Graph) *Value {

@@ -52,8 +52,10 @@ func fullModel() *onnxpb.ModelProto {
 	types := []*onnxpb.TypeProto{
 		f32(1, 2),
 		{Denotation: str("IMAGE"), Value: &onnxpb.TypeProto_TensorType{TensorType: &onnxpb.TypeProto_Tensor{ElemType: i32(2), Shape: &onnxpb.TensorShapeProto{Dim: []*onnxpb.TensorShapeProto_Dimension{
-			{Denotation: str("DATA_BATCH"), Value: &onnxpb.TensorShapeProto_Dimension_DimParam{DimParam: "N"}}, {},
-			{Value: &onnxpb.TensorShapeProto_Dimension_DimParam{DimParam: ""}}, {Value: &onnxpb.TensorShapeProto_Dimension_DimValue{DimValue: -5}},
+			{Denotation: str("DATA_BATCH"), Value: &onnxpb.TensorShapeProto_Dimension_DimParam{DimParam: "N"}},
+			{},
+			{Value: &onnxpb.TensorShapeProto_Dimension_DimParam{DimParam: ""}},
+			{Value: &onnxpb.TensorShapeProto_Dimension_DimValue{DimValue: -5}},
 		}}}}},
 		{Value: &onnxpb.TypeProto_SequenceType{SequenceType: &onnxpb.TypeProto_Sequence{ElemType: f32()}}},
 		{Value: &onnxpb.TypeProto_MapType{MapType: &onnxpb.TypeProto_Map{KeyType: i32(8), ValueType: f32(3)}}},

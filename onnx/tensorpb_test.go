@@ -79,8 +79,10 @@ func TestParseTensorRefuses(t *testing.T) {
 		{"truncated", marshalProto(t, &onnxpb.TensorProto{DataType: new(int32(Uint8)), Dims: []int64{9}, RawData: make([]byte, 9)})[:8]},
 		{"short", marshalProto(t, &onnxpb.TensorProto{DataType: new(int32(Float32)), Dims: []int64{9}, RawData: make([]byte, 9)})},
 		{"overflow", marshalProto(t, &onnxpb.TensorProto{DataType: new(int32(Float32)), Dims: []int64{1 << 40, 1 << 40}})},
-		{"external", marshalProto(t, &onnxpb.TensorProto{DataType: new(int32(Uint8)), Dims: []int64{1}, DataLocation: &location,
-			ExternalData: []*onnxpb.StringStringEntryProto{{Key: new("location"), Value: new("x.data")}}})},
+		{"external", marshalProto(t, &onnxpb.TensorProto{
+			DataType: new(int32(Uint8)), Dims: []int64{1}, DataLocation: &location,
+			ExternalData: []*onnxpb.StringStringEntryProto{{Key: new("location"), Value: new("x.data")}},
+		})},
 	} {
 		_, x, err := ParseTensor(c.file)
 		if err == nil {

@@ -27,14 +27,10 @@ type Method struct {
 // Methods are the ways to choose a range. What they choose is cut to the
 // extremes seen and widened to contain 0.
 var Methods = []Method{
-	{Name: "minmax", extremesOnly: true,
-		Doc: "the extremes seen"},
-	{Name: "percentile", choose: percentileRange,
-		Doc: "99.99 % of the values (--percentile), half of the rest cut off on each side"},
-	{Name: "mse", choose: mseRange,
-		Doc: "least mean squared error of the quantized values, both ends searched"},
-	{Name: "sigma", choose: sigmaRange,
-		Doc: "mean ± k standard deviations, k by the number of bits (--sigma-k)"},
+	{Name: "minmax", Doc: "the extremes seen", extremesOnly: true},
+	{Name: "percentile", Doc: "99.99 % of the values (--percentile), half of the rest cut off on each side", choose: percentileRange},
+	{Name: "mse", Doc: "least mean squared error of the quantized values, both ends searched", choose: mseRange},
+	{Name: "sigma", Doc: "mean ± k standard deviations, k by the number of bits (--sigma-k)", choose: sigmaRange},
 }
 
 func (r RangeRule) method() (Method, error) {

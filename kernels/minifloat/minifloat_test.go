@@ -70,9 +70,16 @@ func TestOverflow(t *testing.T) {
 		saturate bool
 		want     uint16
 	}{
-		{Float8E4M3FN, 1e6, false, 0x7f}, {Float8E4M3FN, -1e6, true, 0xfe}, {Float8E4M3FN, math.Inf(-1), false, 0xff},
-		{Float8E5M2, 1e6, false, 0x7c}, {Float8E5M2, math.Inf(1), true, 0x7b}, {Float8E5M2FNUZ, 1e6, false, 0x80},
-		{Float16, 65519, false, 0x7bff}, {Float16, 65520, false, 0x7c00}, {Float4E2M1, -100, false, 0xf}, {Float8E4M3FNUZ, -1e-9, false, 0},
+		{Float8E4M3FN, 1e6, false, 0x7f},
+		{Float8E4M3FN, -1e6, true, 0xfe},
+		{Float8E4M3FN, math.Inf(-1), false, 0xff},
+		{Float8E5M2, 1e6, false, 0x7c},
+		{Float8E5M2, math.Inf(1), true, 0x7b},
+		{Float8E5M2FNUZ, 1e6, false, 0x80},
+		{Float16, 65519, false, 0x7bff},
+		{Float16, 65520, false, 0x7c00},
+		{Float4E2M1, -100, false, 0xf},
+		{Float8E4M3FNUZ, -1e-9, false, 0},
 	} {
 		if got := c.f.Encode(c.x, c.saturate); got != c.want {
 			t.Errorf("%v: %g (saturate %v) became %#x, want %#x", c.f, c.x, c.saturate, got, c.want)

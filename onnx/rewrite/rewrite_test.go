@@ -97,8 +97,10 @@ func TestTraceNamesInsideSubgraphs(t *testing.T) {
 	cond := g.AddInput("cond", onnx.ScalarOf(onnx.Bool))
 	branch := func() *onnx.Graph { return onnx.NewGraph("branch") }
 	then, els := branch(), branch()
-	n := g.Append(onnx.NodeSpec{Op: "If", Name: "If_3", Inputs: []*onnx.Value{cond}, Outputs: []string{"y"},
-		Attrs: []*onnx.Attribute{onnx.AttrG("then_branch", then), onnx.AttrG("else_branch", els)}})
+	n := g.Append(onnx.NodeSpec{
+		Op: "If", Name: "If_3", Inputs: []*onnx.Value{cond}, Outputs: []string{"y"},
+		Attrs: []*onnx.Attribute{onnx.AttrG("then_branch", then), onnx.AttrG("else_branch", els)},
+	})
 	a := unary(then, "Relu", "z", x)
 	then.AddOutput(a)
 	b := unary(els, "Neg", "z", x)
@@ -151,8 +153,10 @@ func TestRemoveDead(t *testing.T) {
 	onlyInner := unary(g, "Neg", "only_inner", x) // lives by a dead node of a subgraph only
 	used := unary(g, "Relu", "used", x)
 	then, els := onnx.NewGraph("then"), onnx.NewGraph("else")
-	n := g.Append(onnx.NodeSpec{Op: "If", Inputs: []*onnx.Value{cond}, Outputs: []string{"y"},
-		Attrs: []*onnx.Attribute{onnx.AttrG("then_branch", then), onnx.AttrG("else_branch", els)}})
+	n := g.Append(onnx.NodeSpec{
+		Op: "If", Inputs: []*onnx.Value{cond}, Outputs: []string{"y"},
+		Attrs: []*onnx.Attribute{onnx.AttrG("then_branch", then), onnx.AttrG("else_branch", els)},
+	})
 	then.AddOutput(unary(then, "Abs", "t", used))
 	els.AddOutput(unary(els, "Exp", "e", used))
 	unary(els, "Sin", "dead", onlyInner)

@@ -22,8 +22,10 @@ func TestLiftConstants(t *testing.T) {
 		return g
 	}
 	then, els := branch("then"), branch("else")
-	n := b.g.Append(onnx.NodeSpec{Op: "If", Inputs: in(cond), Outputs: []string{"z"},
-		Attrs: []*onnx.Attribute{onnx.AttrG("then_branch", then), onnx.AttrG("else_branch", els)}})
+	n := b.g.Append(onnx.NodeSpec{
+		Op: "If", Inputs: in(cond), Outputs: []string{"z"},
+		Attrs: []*onnx.Attribute{onnx.AttrG("then_branch", then), onnx.AttrG("else_branch", els)},
+	})
 	b.g.AddOutput(b.op("Mul", "y", in(b.op("Add", "s", in(x, k)), both)))
 	for _, v := range in(out, both, n.Output(0)) {
 		b.g.AddOutput(v)

@@ -20,8 +20,12 @@ func TestFoldLayouts(t *testing.T) {
 		{"Unsqueeze", func(b *builder) []*onnx.Value { return in(b.floats("w", 2, 3), b.ints("a", 0, -1)) }, nil, []int64{1, 2, 3, 1}, nil},
 		{"Squeeze", func(b *builder) []*onnx.Value { return in(b.floats("w", 1, 6, 1), b.ints("a", 0)) }, nil, []int64{6, 1}, nil},
 		{"Transpose", func(b *builder) []*onnx.Value { return in(b.floats("w", 2, 3)) }, nil, []int64{3, 2}, []float32{1, 2.5, 1.5, 3, 2, 3.5}},
-		{"Transpose", func(b *builder) []*onnx.Value { return in(b.floats("w", 1, 2, 3)) },
-			[]*onnx.Attribute{onnx.AttrIs("perm", 1, 0, 2)}, []int64{2, 1, 3}, nil},
+		{
+			"Transpose", func(b *builder) []*onnx.Value { return in(b.floats("w", 1, 2, 3)) },
+			[]*onnx.Attribute{onnx.AttrIs("perm", 1, 0, 2)},
+			[]int64{2, 1, 3},
+			nil,
+		},
 	} {
 		t.Run(c.op, func(t *testing.T) {
 			b := build(t, 13)

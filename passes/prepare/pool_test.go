@@ -16,8 +16,12 @@ func TestPoolMeans(t *testing.T) {
 	}{
 		{"kept", []int64{-1, 3, -1, 5}, []*onnx.Attribute{axes(2, 3)}, "r=GlobalAveragePool(x) y=Relu(r)"},
 		{"from the end", []int64{1, 3, 4, 5}, []*onnx.Attribute{axes(-1, -2)}, "r=GlobalAveragePool(x) y=Relu(r)"},
-		{"dropped", []int64{1, 3, 4, 5}, []*onnx.Attribute{axes(2, 3), onnx.AttrI("keepdims", 0)},
-			"r_pool=GlobalAveragePool(x) r=Flatten(r_pool) y=Relu(r)"},
+		{
+			"dropped",
+			[]int64{1, 3, 4, 5},
+			[]*onnx.Attribute{axes(2, 3), onnx.AttrI("keepdims", 0)},
+			"r_pool=GlobalAveragePool(x) r=Flatten(r_pool) y=Relu(r)",
+		},
 		{"one axis", []int64{1, 3, 4, 5}, []*onnx.Attribute{axes(3)}, "r=ReduceMean(x) y=Relu(r)"},
 		{"tokens", []int64{1, 3, 4}, []*onnx.Attribute{axes(2)}, "r=ReduceMean(x) y=Relu(r)"},
 		{"channels too", []int64{1, 3, 4, 5}, []*onnx.Attribute{axes(1, 2, 3)}, "r=ReduceMean(x) y=Relu(r)"},

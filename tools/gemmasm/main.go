@@ -176,7 +176,8 @@ func doc(rows, columns, lanes int, body ...string) []string {
 
 // Registers: the accumulators first, then a row of B, then broadcasts of A.
 func (k *kernel) acc(row, column int) reg.VecPhysical { return k.vec.reg(row*k.columns + column) }
-func (k *kernel) b(column int) reg.VecPhysical        { return k.vec.reg(k.rows*k.columns + column) }
+
+func (k *kernel) b(column int) reg.VecPhysical { return k.vec.reg(k.rows*k.columns + column) }
 
 // a returns a register for the broadcast of a row, in turns.
 func (k *kernel) a(row int) reg.VecPhysical {
