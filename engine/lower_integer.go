@@ -4,6 +4,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/zqonnx/zqonnx/kernels/quant"
 	"github.com/zqonnx/zqonnx/onnx"
 	"github.com/zqonnx/zqonnx/onnx/rewrite"
 )
@@ -109,30 +110,27 @@ func constant(v *onnx.Value) bool {
 	return true
 }
 
-// quantizeWeights gives float weights between quantized tensors codes, per tensor and symmetric, as ONNX Runtime does from
-// 1.21 on.
+// quantizeWeights gives float weights between quantized tensors codes, per tensor over their whole range, as ONNX Runtime does
+// from 1.21 on.
 func quantizeWeights(n *onnx.Node, input int) (coded, bool) {
 	t := rewrite.Const(n.Input(input))
 	if t == nil || t.Type != onnx.Float32 || t.Load() != nil {
 		return coded{}, false
 	}
-	var most float32
-	for _, v := range onnx.Data[float32](t) {
-		most = max(most, abs32(v))
-	}
-	scale := most / 127
-	if scale == 0 {
-		scale = 1
+	w := onnx.Data[float32](t)
+	lo, hi := quant.MinMax(w)
+	scale, zero := float32(1), int32(0)
+	if lo != hi {
+		scale = float32(hi-lo) / 255
+		zero = int32(max(-128, min(math.RoundToEven(float64(-128-lo/scale)), 127)))
 	}
 	codes := onnx.Zeros(onnx.Int8, t.Dims...)
-	for i, v := range onnx.Data[float32](t) {
-		onnx.Data[int8](codes)[i] = int8(max(-128, min(math.RoundToEven(float64(v/scale)), 127)))
-	}
+	quant.Quantize(codes.Bytes(), w, scale, zero, true)
 	g := n.Graph()
 	name := n.Input(input).Name()
 	c := coded{
 		codes: g.AddConst(name+"/codes", codes), scale: g.AddConst(name+"/scale", onnx.Scalar(scale)),
-		zero: g.AddConst(name+"/zero", onnx.Scalar(int8(0))), dt: onnx.Int8,
+		zero: g.AddConst(name+"/zero", onnx.Scalar(int8(zero))), dt: onnx.Int8,
 	}
 	c.scales, c.zeros = c.scale.Const(), c.zero.Const()
 	return c, true
@@ -215,10 +213,11 @@ func fuseMatMul(m *onnx.Model, n *onnx.Node) {
 	become(n, msDomain, "MatMulIntegerToFloat", n.Name, nil, a.codes, b.codes, a.scale, b.scale, a.zero, b.zero)
 }
 
-// fuseMatMulAdd makes MatMul, Add of a constant row, QuantizeLinear one QGemm: ONNX Runtime makes a Gemm of matrices first.
+// fuseMatMulAdd makes MatMul, Add of a constant row, QuantizeLinear one QGemm: ONNX Runtime makes a Gemm of the rows of all
+// batches first.
 func fuseMatMulAdd(_ *onnx.Model, n *onnx.Node, a, b coded) bool {
 	add := rewrite.OnlyUse(n.Output(0))
-	if add == nil || !add.Is("Add") || add.Graph() != n.Graph() || rewrite.Rank(n.Input(0)) != 2 || rewrite.Rank(n.Input(1)) != 2 {
+	if add == nil || !add.Is("Add") || add.Graph() != n.Graph() || rewrite.Rank(n.Input(0)) < 2 || rewrite.Rank(n.Input(1)) != 2 {
 		return false
 	}
 	row := add.Input(1)

@@ -194,10 +194,14 @@ func makeQGemm(b *builder, n *onnx.Node) (kernel, error) {
 	}
 	g := &generalProduct{transA: transA, transB: p.transposed}
 	return func(r *run) error {
-		if err := g.shapes(r.in(0), r.in(3), &p.shape); err != nil {
+		s := &p.shape
+		// Beyond the operator's own definition, A may have batches in front: lowering makes such from MatMul and Add.
+		batched := !transA && !p.transposed && r.in(0).Rank() > 2
+		if batched {
+			s.set(r, r.in(0).Dims, r.in(3).Dims)
+		} else if err := g.shapes(r.in(0), r.in(3), s); err != nil {
 			return err
 		}
-		s := &p.shape
 		if err := p.operandB(r, 3, 5); err != nil {
 			return err
 		}
@@ -222,8 +226,11 @@ func makeQGemm(b *builder, n *onnx.Node) (kernel, error) {
 				}
 			}
 		}
-		dims := r.shape(2)
-		dims[0], dims[1] = int64(s.m), int64(s.n)
+		dims := s.dims
+		if !batched {
+			dims = r.shape(2)
+			dims[0], dims[1] = int64(s.m), int64(s.n)
+		}
 		if r.in(7) != nil {
 			return p.requantized(r, r.in(1), r.in(4), 7, dims)
 		}
