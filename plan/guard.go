@@ -2,9 +2,9 @@ package plan
 
 import (
 	"fmt"
-	"math"
 	"slices"
 
+	"github.com/zqonnx/zqonnx/kernels/mathf"
 	"github.com/zqonnx/zqonnx/onnx"
 )
 
@@ -145,7 +145,7 @@ func (m *planner) economise() error {
 	if err := m.measureEach(offers); err != nil {
 		return err
 	}
-	noise := func(c candidate) float64 { return math.Pow(10, -m.sqnr[c.name]/10) }
+	noise := func(c candidate) float64 { return mathf.Pow64(10, -m.sqnr[c.name]/10) }
 	slices.SortStableFunc(offers, func(a, b candidate) int {
 		switch x, y := noise(a)/m.cheaper[a.site], noise(b)/m.cheaper[b.site]; {
 		case x < y:
@@ -155,7 +155,7 @@ func (m *planner) economise() error {
 		}
 		return 0
 	})
-	left := math.Pow(10, -whole/10)
+	left := mathf.Pow64(10, -whole/10)
 	for _, c := range offers {
 		if left -= noise(c); left < 0 {
 			return nil
