@@ -377,7 +377,7 @@ func (s *Sample) visit(files []opener, ports []port, f func(c contents, p port) 
 				break
 			}
 		}
-		done() // the file was only read: nothing is lost when closing fails
+		_ = done() // the file was only read: nothing is lost when closing fails
 		if err != nil {
 			return err
 		}

@@ -117,7 +117,7 @@ func truths(b []byte) []byte {
 
 // raw returns the raw_data field, and whether there is one. Where it is given several times the last counts.
 func (s *tensorSource) raw() (raw []byte, ok bool) {
-	s.each(func(num protowire.Number, _ protowire.Type, value []byte) error {
+	_ = s.each(func(num protowire.Number, _ protowire.Type, value []byte) error { // what is returned here: nil
 		if num == rawData {
 			raw, _ = protowire.ConsumeBytes(value)
 			raw, ok = raw[:len(raw):len(raw)], true
@@ -238,7 +238,7 @@ func countField(num protowire.Number, typ protowire.Type, value []byte, want typ
 	if num != want.num {
 		return 0, badModel("elements in the wrong data field, number %d instead of %d", num, want.num)
 	}
-	width := 1
+	var width int
 	switch want.wire {
 	case protowire.Fixed32Type:
 		width = 4
