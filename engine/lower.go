@@ -32,7 +32,7 @@ func lower(m *onnx.Model, o Options) (lowered *onnx.Model, outputs int, err erro
 	}
 	outputs = len(m.Graph.Outputs())
 	if o.Semantics == Literal {
-		return m, outputs, nil
+		return m, outputs, onnx.InferShapes(m, onnx.InferOptions{}) // layouts are chosen by rank
 	}
 	for _, name := range o.Keep {
 		if v := m.Graph.Value(name); v != nil && !v.IsOutput() && !v.IsInput() && v.Const() == nil {

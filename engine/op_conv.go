@@ -261,8 +261,13 @@ func (c *convF32) task(i int) {
 	w.release()
 }
 
+// flippable is what a flip moves, by size.
+type flippable interface {
+	float32 | uint8 | int32 | uint16 | uint32
+}
+
 // flip changes between channels first and channels last.
-type flip[T float32 | uint8 | int32] struct {
+type flip[T flippable] struct {
 	dst, src      []T
 	rows, columns int // of a picture
 	blocks        int
@@ -274,7 +279,7 @@ func (f *flip[T]) toLast(r *run, x []T, batch, channels, pixels int, already boo
 	if already || channels == 1 || pixels == 1 {
 		return x
 	}
-	dst := scratchOf[T](r, batch*channels*pixels)
+	dst := scratch[T](r, batch*channels*pixels)
 	f.run(r, dst, x, batch, channels, pixels)
 	return dst
 }
@@ -297,8 +302,6 @@ func (f *flip[T]) run(r *run, dst, src []T, batch, rows, columns int) {
 	r.each(batch*f.blocks, f.body)
 	f.dst, f.src = nil, nil
 }
-
-func scratchOf[T float32 | uint8 | int32](r *run, n int) []T { return scratch[T](r, n) }
 
 // plainConv is a float64 convolution, by the definition.
 func plainConv(r *run, w *window, groups int) error {

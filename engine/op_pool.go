@@ -182,7 +182,7 @@ func maxPool[T pool.Number](w *window, last, columnMajor bool, lowest T) kernel 
 func globalPool(of func(n *onnx.Node) func(x []float32, n, step int) float32) maker {
 	return func(b *builder, n *onnx.Node) (kernel, error) {
 		f := of(n)
-		last := b.channelsLast(n.Input(0))
+		last, lastOut := b.channelsLast(n.Input(0)), b.channelsLast(n.Output(0))
 		var x, y []float32
 		var channels, pixels int
 		body := func(lo, hi int) {
@@ -211,7 +211,7 @@ func globalPool(of func(n *onnx.Node) func(x []float32, n, step int) float32) ma
 			for i := range dims[2:] {
 				dims[2+i] = 1
 			}
-			x, y = onnx.Data[float32](tx), onnx.Data[float32](r.out(0, onnx.Float32, r.lastDims(dims, last)...))
+			x, y = onnx.Data[float32](tx), onnx.Data[float32](r.out(0, onnx.Float32, r.lastDims(dims, lastOut)...))
 			r.par(len(y), max(4096/pixels, 1), body)
 			x, y = nil, nil
 			return nil

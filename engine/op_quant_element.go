@@ -403,7 +403,8 @@ func averageCode(x []uint8, step int, g *conv.Geometry, pixel int, includePad bo
 
 // makeQLinearGlobalAveragePool takes X, x_scale, x_zero_point, y_scale, y_zero_point.
 func makeQLinearGlobalAveragePool(b *builder, n *onnx.Node) (kernel, error) {
-	last := n.Int("channels_last", 0) != 0 || b.channelsLast(n.Input(0))
+	standard := n.Int("channels_last", 0) != 0
+	last, lastOut := standard || b.channelsLast(n.Input(0)), standard || b.channelsLast(n.Output(0))
 	var sums []int32
 	return func(r *run) error {
 		tx := r.in(0)
@@ -428,7 +429,7 @@ func makeQLinearGlobalAveragePool(b *builder, n *onnx.Node) (kernel, error) {
 		for i := range dims[2:] {
 			dims[2+i] = 1
 		}
-		y := r.out(0, codeType(to), r.lastDims(dims, last)...).Bytes()
+		y := r.out(0, codeType(to), r.lastDims(dims, lastOut)...).Bytes()
 		sums = grown(sums, batch*channels)
 		for i := range sums {
 			sums[i] = -from.Zero * int32(pixels)

@@ -69,6 +69,7 @@ type slotInfo struct {
 	name   string
 	buffer int  // -1: none planned (inputs, constants, outputs)
 	fresh  bool // an output of the program: new memory in every run
+	last   bool // the program holds it with channels last; the outside sees it with channels first
 }
 
 // A block is the program of one graph; subgraphs are blocks of the same frame, so that they see outer values by slot.
@@ -103,8 +104,9 @@ func Compile(m *onnx.Model, o Options) (*Program, error) {
 	if err != nil {
 		return nil, err
 	}
+	last := chooseLayouts(m, outputs)
 	p := &Program{opts: o, named: map[string]int{}}
-	b := &builder{p: p, model: m, slots: map[*onnx.Value]int{}}
+	b := &builder{p: p, model: m, slots: map[*onnx.Value]int{}, last: last}
 	if p.main, err = b.block(m.Graph); err != nil {
 		return nil, err
 	}
@@ -141,8 +143,9 @@ type builder struct {
 	p       *Program
 	model   *onnx.Model
 	slots   map[*onnx.Value]int
-	current *step  // the step whose kernel is being made
-	folder  *frame // runs the steps of constants
+	last    map[*onnx.Value]bool // values with channels last
+	current *step                // the step whose kernel is being made
+	folder  *frame               // runs the steps of constants
 }
 
 func (b *builder) slot(v *onnx.Value) int {
@@ -154,7 +157,7 @@ func (b *builder) slot(v *onnx.Value) int {
 	}
 	s := len(b.p.slots)
 	b.slots[v] = s
-	b.p.slots = append(b.p.slots, slotInfo{name: v.Name(), buffer: -1})
+	b.p.slots = append(b.p.slots, slotInfo{name: v.Name(), buffer: -1, last: b.last[v]})
 	b.p.consts = append(b.p.consts, aligned(v.Const()))
 	if _, ok := b.p.named[v.Name()]; !ok || v.Graph().Owner() == nil {
 		b.p.named[v.Name()] = s

@@ -54,7 +54,7 @@ func (p *Program) Run(ctx context.Context, feeds map[string]*onnx.Tensor, o *Run
 	for _, name := range wanted {
 		s := p.named[name]
 		if v := f.values[s].t; v != nil {
-			out[name] = v.Clone()
+			out[name] = f.outward(s, v).Clone()
 		} else if !p.slots[s].fresh {
 			f.keep[s] = name // its buffer is used again: copied as soon as it is there
 		}
@@ -70,7 +70,8 @@ func (p *Program) Run(ctx context.Context, feeds map[string]*onnx.Tensor, o *Run
 		if v.t == nil {
 			return nil, fmt.Errorf("output %q is no tensor: %w", name, ErrUnsupported)
 		}
-		out[name] = v.t.Reshaped(slices.Clone(v.t.Dims)...) // an own header over the run's fresh memory
+		t := f.outward(p.named[name], v.t)
+		out[name] = t.Reshaped(slices.Clone(t.Dims)...) // an own header over the run's fresh memory
 	}
 	return out, nil
 }
@@ -146,7 +147,7 @@ func (f *frame) begin(ctx context.Context, feeds map[string]*onnx.Tensor, o *Run
 		}
 		f.taps[s] = tap
 		if t := f.values[s].t; t != nil {
-			tap(t)
+			tap(f.outward(s, t))
 		}
 	}
 	return nil
@@ -239,14 +240,30 @@ func (f *frame) exec(b *block, need []bool) error {
 			}
 			t := f.values[o].t
 			if name, ok := f.keep[o]; ok && t != nil {
-				f.out[name] = t.Clone()
+				f.out[name] = f.outward(o, t).Clone()
 			}
 			if tap := f.taps[o]; tap != nil && t != nil {
-				tap(t)
+				tap(f.outward(o, t))
 			}
 		}
 	}
 	return nil
+}
+
+// outward returns t, the value of slot, as the outside sees it.
+func (f *frame) outward(slot int, t *onnx.Tensor) *onnx.Tensor {
+	if f.p.slots[slot].last && t.Rank() > 2 {
+		return turned(t, false)
+	}
+	return t
+}
+
+// inward is the inverse of outward.
+func (f *frame) inward(slot int, t *onnx.Tensor) *onnx.Tensor {
+	if f.p.slots[slot].last && t.Rank() > 2 {
+		return turned(t, true)
+	}
+	return t
 }
 
 func (f *frame) allKnown(s *step) bool {
@@ -284,7 +301,7 @@ func (f *frame) step(s *step) (err error) {
 			t = f.values[slot].t
 			if t != nil && len(f.opts.Override) > 0 {
 				if over := f.opts.Override[Edge{s.key, i}]; over != nil {
-					t = over(t)
+					t = f.inward(slot, over(f.outward(slot, t)))
 				}
 			}
 		}
