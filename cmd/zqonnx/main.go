@@ -6,20 +6,31 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
+
+	"github.com/zqonnx/zqonnx/onnx"
 )
 
-func main() {
+func main() { os.Exit(zqonnxMain()) }
+
+func zqonnxMain() (code int) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	os.Exit(run(ctx, os.Args[1:]))
-}
+	context.AfterFunc(ctx, stop) // a second signal ends the program at once
 
-func run(ctx context.Context, args []string) int {
-	err := quantizeMain(ctx, args)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "zqonnx:", err)
-		return 1
+	e := newEnv(os.Stdin, os.Stdout, os.Stderr)
+	defer func() {
+		if p := recover(); p != nil {
+			e.progress.clear()
+			fmt.Fprintf(e.stderr, "zqonnx: internal error: %v\n%s\nThis is a bug in zqonnx; please report it with the text above and, if you can, the model.\n", p, debug.Stack())
+			code = exitInternal
+		}
+	}()
+	err := onnx.Guard(func() error { return dispatch(ctx, e, os.Args[1:]) })
+	e.progress.clear()
+	if text := message(ctx, err); text != "" {
+		fmt.Fprintln(e.stderr, "zqonnx:", text)
 	}
-	return 0
+	return exitCode(ctx, err)
 }

@@ -1,50 +1,465 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"os"
+	"path"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
 
 	"github.com/zqonnx/zqonnx"
+	"github.com/zqonnx/zqonnx/data"
+	"github.com/zqonnx/zqonnx/engine"
 	"github.com/zqonnx/zqonnx/onnx"
 	"github.com/zqonnx/zqonnx/plan"
+	"github.com/zqonnx/zqonnx/quantize"
+	"github.com/zqonnx/zqonnx/target"
+	"github.com/zqonnx/zqonnx/verify"
 )
 
-func quantizeMain(ctx context.Context, args []string) error {
-	var o zqonnx.Options
-	f := pflag.NewFlagSet("zqonnx", pflag.ContinueOnError)
+const quantizeHelp = `
+Data
+      --calib PATH         calibration data: a folder of samples, or one sample
+      --calib-limit N      take N of them, evenly spaced
+      --data PATH          data to verify on; else what is held back from --calib
+      --dim NAME=N         size of a symbolic dimension (repeatable)
+      --state OUT=IN       feed an output back as an input (repeatable)
+      --value IN=V         a constant for an input the data lack (repeatable)
+      --seed N             of the synthetic samples used where there are no data
+Choice
+      --activations MODE   auto, token, dynamic, static or float [auto]
+      --range METHOD       minmax, percentile, mse or sigma [minmax]
+      --percentile P       kept by --range percentile, in percent [99.99]
+      --sigma-k K          of --range sigma: mean ± K standard deviations
+      --include GLOB       only nodes of this key or output (repeatable)
+      --exclude GLOB       not nodes of this key or output (repeatable)
+      --exclude-op TYPE    not nodes of this operator (repeatable)
+      --target NAME        ort-x64 [ort-x64]
+      --opset N            raise the model at least to this opset
+      --plan FILE          carry out this plan instead of making one
+      --write-plan FILE    save the plan
+      --dry-run            print the plan, a line a node, and write no model
+Proof
+      --fail-if EXPR       gate, e.g. 'sqnr < 20 @layers' (repeatable; exit 5)
+      --report FILE        .json, .md or .xml for JUnit (repeatable)
+      --semantics KIND     fused as a runtime does, or literal [fused]
+      --no-verify          do not compare with the float model
+      --no-write-on-fail   write no model when a gate fails
+Other
+      --threads N          [one a core]; results do not depend on it
+      --force              OUT may be the file IN
+      --no-color           NO_COLOR does the same
+  -q, --quiet              say nothing but errors
+  -v, --verbose            say what becomes of every node
+`
+
+// A quantizeJob is the main job: its flags, and how it stands.
+type quantizeJob struct {
+	options   zqonnx.Options
+	target    string
+	semantics engine.Semantics
+	judgement
+	planFile, writePlan                                    string
+	dryRun, noVerify, noWriteOnFail, quiet, verbose, force bool
+
+	env    *env
+	begin  time.Time
+	in     *input
+	out    string
+	file   verify.File // what was written
+	result *zqonnx.Result
+	report *verify.Report // nil with --no-verify
+}
+
+// quantizeRules are the combinations in which a flag would do nothing.
+var quantizeRules = []rule{
+	{flag: "calib-limit", needs: "calib", why: "there is nothing to limit"},
+	{flag: "range", needs: "calib", why: "no range is made without data"},
+	{flag: "percentile", needs: "range=percentile", why: "no other method uses it"},
+	{flag: "sigma-k", needs: "range=sigma", why: "no other method uses it"},
+	{flag: "no-write-on-fail", needs: "fail-if", why: "only a gate can fail"},
+	{flag: "plan", why: "a plan holds all decisions", without: []string{
+		"calib", "activations", "range", "include", "exclude", "exclude-op", "target", "write-plan",
+	}},
+	{flag: "dry-run", why: "it makes no model to verify", without: []string{
+		"data", "fail-if", "report", "semantics", "no-verify", "force", "quiet",
+	}},
+	{flag: "no-verify", why: "they are about the verification", without: []string{"data", "fail-if", "report", "semantics"}},
+	{flag: "quiet", why: "they contradict each other", without: []string{"verbose"}},
+}
+
+func quantizeCommand(f *pflag.FlagSet) action {
+	j := &quantizeJob{target: target.Targets[0].Name}
+	o := &j.options
 	f.StringVar(&o.Calib, "calib", "", "")
-	f.IntVar(&o.Feeding.Limit, "calib-limit", 0, "")
-	f.StringVar(&o.Range.Method, "range", "minmax", "")
-	f.StringSliceVar(&o.Exclude, "exclude", nil, "")
-	act := f.String("activations", "auto", "")
-	dry := f.Bool("dry-run", false, "")
+	positive(f, "calib-limit", &o.Feeding.Limit)
+	f.StringVar(&o.Data, "data", "", "")
+	feedingFlags(f, &o.Feeding)
+
+	choice(f, &o.Activations, "activations", names(plan.Modes, func(m plan.Mode) string { return string(m) }))
+	choice(f, &o.Range.Method, "range", names(quantize.Methods, func(m quantize.Method) string { return m.Name }))
+	f.Float64Var(&o.Range.Percentile, "percentile", 0, "")
+	f.Float64Var(&o.Range.SigmaK, "sigma-k", 0, "")
+	f.StringArrayVar(&o.Include, "include", nil, "")
+	f.StringArrayVar(&o.Exclude, "exclude", nil, "")
+	f.StringArrayVar(&o.ExcludeOps, "exclude-op", nil, "")
+	choice(f, &j.target, "target", names(target.Targets, func(t *target.Target) string { return t.Name }))
 	f.Int64Var(&o.Opset, "opset", 0, "")
-	f.StringToStringVar(&o.Feeding.State, "state", nil, "")
-	f.StringToStringVar(&o.Feeding.Values, "value", nil, "")
-	if err := f.Parse(args); err != nil {
+	f.StringVar(&j.planFile, "plan", "", "")
+	f.StringVar(&j.writePlan, "write-plan", "", "")
+	f.BoolVar(&j.dryRun, "dry-run", false, "")
+
+	judgementFlags(f, &j.judgement)
+	runFlags(f, &j.semantics, &o.Threads)
+	f.BoolVar(&j.noVerify, "no-verify", false, "")
+	f.BoolVar(&j.noWriteOnFail, "no-write-on-fail", false, "")
+
+	f.BoolVar(&j.force, "force", false, "")
+	f.Bool("no-color", false, "")
+	f.BoolVarP(&j.quiet, "quiet", "q", false, "")
+	f.BoolVarP(&j.verbose, "verbose", "v", false, "")
+	return func(ctx context.Context, e *env, args []string) error {
+		if err := checkRules(f, quantizeRules); err != nil {
+			return err
+		}
+		j.env, j.begin = e, time.Now()
+		return j.run(ctx, args)
+	}
+}
+
+func names[T any](list []T, name func(T) string) []string {
+	var s []string
+	for _, x := range list {
+		s = append(s, name(x))
+	}
+	return s
+}
+
+// run reads, quantizes, writes what it verified, and tells.
+func (j *quantizeJob) run(ctx context.Context, args []string) error {
+	if err := j.prepare(ctx, args); err != nil {
 		return err
 	}
-	o.Activations = plan.Mode(*act)
-	m, err := onnx.Read(f.Arg(0))
+	var err error
+	j.result, err = zqonnx.Quantize(ctx, j.in.model, j.options)
+	nothing := errors.Is(err, zqonnx.ErrNothing)
+	if err != nil && !nothing {
+		return j.named(err)
+	}
+	if j.dryRun {
+		if err := writePlanTable(j.env.stdout, terminalWidth(j.env.stdout), j.result.Plan); err != nil {
+			return as(errNotWritten, err)
+		}
+	}
+	if nothing {
+		return fmt.Errorf("%s: %w, nothing is written; zqonnx --dry-run says why of every node", j.in.file.Path, err)
+	}
+	if j.writePlan != "" {
+		if err := writeFile(j.writePlan, j.result.Plan.Write); err != nil {
+			return err
+		}
+	}
+	if j.dryRun {
+		return nil
+	}
+	err = j.deliver(ctx)
+	if j.report == nil {
+		return j.tell(err)
+	}
+	if e := j.judgement.write(j.report); e != nil && (err == nil || errors.Is(err, errGate)) {
+		err = e
+	}
+	return j.tell(err)
+}
+
+// tell prints the summary, unless the job failed for another reason than a gate, and returns the final error.
+func (j *quantizeJob) tell(err error) error {
+	if err == nil && j.report != nil {
+		err = failed(j.report)
+	}
+	if err == nil || errors.Is(err, errGate) {
+		j.env.progress.clear()
+		if !j.quiet {
+			j.summarize()
+		}
+	}
+	return err
+}
+
+// named puts the model's name in front of an error that does not name a file of its own.
+func (j *quantizeJob) named(err error) error {
+	var inData *data.Error
+	if errors.As(err, &inData) || errors.Is(err, data.ErrBadOption) || errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return fmt.Errorf("%s: %w", j.in.file.Path, err)
+}
+
+// prepare checks everything that can be known before the work.
+func (j *quantizeJob) prepare(ctx context.Context, args []string) error {
+	o := &j.options
+	switch {
+	case len(args) == 2 && j.dryRun:
+		return usagef("--dry-run writes no model; leave %s out", args[1])
+	case len(args) == 1 && !j.dryRun:
+		return usagef("where to? zqonnx needs IN.onnx OUT.onnx; %q alone can be looked at with zqonnx inspect, or --dry-run", args[0])
+	case len(args) == 2:
+		j.out = args[1]
+	}
+	if o.Activations == plan.ModeStatic && o.Calib == "" {
+		return usagef("--activations static needs --calib: no range is made without data")
+	}
+	if o.Range.Method == "" {
+		o.Range.Method = quantize.Methods[0].Name
+	}
+	if err := o.Range.Check(); err != nil {
+		return as(errUsage, err)
+	}
+	if o.Opset < 0 || o.Opset > onnx.MaxOpset {
+		return usagef("--opset %d: the newest known one is %d", o.Opset, onnx.MaxOpset)
+	}
+	var err error
+	if o.Target, err = target.Find(j.target); err != nil {
+		return as(errUsage, err)
+	}
+	if j.in, err = j.env.read(ctx, args[0]); err != nil {
+		return err
+	}
+	o.SHA256, o.Progress = j.in.file.SHA256, j.env.progress.update
+	if err := j.checkOutputs(); err != nil {
+		return err
+	}
+	if err := j.checkNames(); err != nil {
+		return err
+	}
+	if j.planFile != "" {
+		o.Plan, err = readPlan(j.planFile, j.in.file)
+	}
+	return err
+}
+
+// checkOutputs refuses what must not or cannot be written.
+func (j *quantizeJob) checkOutputs() error {
+	files := append(slices.Clone(j.reports), j.writePlan)
+	if j.out == standardStream {
+		if terminalWidth(j.env.stdout) > 0 {
+			return usagef("the model would go to the terminal; redirect stdout or name a file")
+		}
+		if len(j.in.model.Files()) > 1 {
+			return usagef("%s has external data, which do not fit through stdout; name an output file", j.in.file.Path)
+		}
+	} else {
+		files = append(files, j.out)
+	}
+	for _, name := range files {
+		if name == "" {
+			continue
+		}
+		if of := sameFile(name, j.in.model.Files()); of >= 0 && !(of == 0 && name == j.out && j.force) {
+			hint := ""
+			if of == 0 && name == j.out {
+				hint = "; --force allows it"
+			}
+			return usagef("%s belongs to the model that is read, which is never overwritten%s", name, hint)
+		}
+		if err := checkFolder(name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sameFile returns which of the files name is; -1 when it is none.
+func sameFile(name string, files []string) int {
+	a, err := os.Stat(name)
+	if err != nil {
+		return -1
+	}
+	return slices.IndexFunc(files, func(f string) bool {
+		b, err := os.Stat(f)
+		return err == nil && os.SameFile(a, b)
+	})
+}
+
+// checkNames refuses globs and operators that match nothing: a misspelt one would silently change the result.
+func (j *quantizeJob) checkNames() error {
+	keys := j.in.model.Graph.Keys()
+	var ops []string
+	for n := range keys {
+		ops = append(ops, n.Op)
+	}
+	for _, op := range j.options.ExcludeOps {
+		if !slices.Contains(ops, op) {
+			slices.Sort(ops)
+			return usagef("--exclude-op %s: the model has no such operator%s", op, didYouMean(op, ops, ""))
+		}
+	}
+	for _, list := range []struct {
+		flag  string
+		globs []string
+	}{{"include", j.options.Include}, {"exclude", j.options.Exclude}} {
+		for _, g := range list.globs {
+			if _, err := path.Match(g, ""); err != nil {
+				return usagef("--%s %q: %w", list.flag, g, err)
+			}
+			if !matchesAny(g, keys) {
+				return usagef("--%s %q matches no node and no node's output; * does not match a /; zqonnx --dry-run lists the keys", list.flag, g)
+			}
+		}
+	}
+	return nil
+}
+
+func matchesAny(glob string, keys map[*onnx.Node]string) bool {
+	matches := func(name string) bool {
+		ok, _ := path.Match(glob, name)
+		return ok || glob == name
+	}
+	for n, key := range keys {
+		if matches(key) || slices.ContainsFunc(n.Outputs(), func(v *onnx.Value) bool { return v != nil && matches(v.Name()) }) {
+			return true
+		}
+	}
+	return false
+}
+
+// readPlan reads a plan made for the model.
+func readPlan(name string, model verify.File) (*plan.Plan, error) {
+	b, err := os.ReadFile(name)
+	if err != nil {
+		return nil, missing(name, err)
+	}
+	p, err := plan.Read(b)
+	if err != nil {
+		return nil, usagef("%s: %w", name, err)
+	}
+	if p.SHA256 != model.SHA256 {
+		line := 1 + bytes.Count(b[:max(0, bytes.Index(b, []byte(`"model_sha256"`)))], []byte("\n"))
+		return nil, usagef("%s: line %d: the plan is for another model, of SHA-256 %.12s; %s has %.12s", name, line, p.SHA256, model.Path, model.SHA256)
+	}
+	return p, nil
+}
+
+// deliver writes the model, or sends it to stdout, once it was read back and verified.
+func (j *quantizeJob) deliver(ctx context.Context) error {
+	if j.out == standardStream {
+		return j.deliverStream(ctx)
+	}
+	var refused error
+	err := j.result.Model.WriteFile(ctx, j.out, onnx.WriteOptions{Overwrite: j.force, Accept: func(temporary string) error {
+		refused = j.acceptFile(ctx, temporary)
+		return refused
+	}})
+	if refused != nil {
+		return refused
+	}
+	if err != nil {
+		return as(errNotWritten, fmt.Errorf("%s cannot be written: %w", j.out, plainError(err)))
+	}
+	return nil
+}
+
+func (j *quantizeJob) acceptFile(ctx context.Context, name string) error {
+	file, err := verify.Describe(name)
 	if err != nil {
 		return err
 	}
-	t0 := time.Now()
-	r, err := zqonnx.Quantize(ctx, m, o)
+	m, err := onnx.Read(name)
+	if err != nil {
+		return fmt.Errorf("the written model cannot be read back: %s", err)
+	}
+	defer m.Close()
+	file.Path, file.Bytes = j.out, storedBytes(m)
+	return j.accept(ctx, m, file)
+}
+
+func (j *quantizeJob) deliverStream(ctx context.Context) error {
+	b, err := j.result.Model.Marshal()
+	if err != nil {
+		return as(errUsage, err) // more than 2 GB
+	}
+	out, err := readStream(ctx, "stdout", bytes.NewReader(b))
+	if err != nil {
+		return fmt.Errorf("the written model cannot be read back: %s", err)
+	}
+	if err := j.accept(ctx, out.model, out.file); err != nil {
+		return err
+	}
+	if _, err := io.Copy(j.env.stdout, bytes.NewReader(b)); err != nil {
+		return as(errNotWritten, fmt.Errorf("stdout: %w", plainError(err)))
+	}
+	return nil
+}
+
+// accept decides whether the model that was read back goes out. It sets the report.
+func (j *quantizeJob) accept(ctx context.Context, m *onnx.Model, file verify.File) error {
+	j.file = file
+	if err := onnx.Check(m); err != nil {
+		return fmt.Errorf("the quantized model is not valid: %s", err)
+	}
+	if j.noVerify {
+		return j.smoke(ctx, m)
+	}
+	models := verify.Models{Float: j.in.file, Quantized: file}
+	r, err := j.verify(ctx, m, models)
+	if errors.Is(err, engine.ErrUnsupported) && len(j.gates) == 0 {
+		r, err = verify.NotVerified(err.Error()), nil
+		r.Tool, r.Models = "zqonnx "+zqonnx.Version, models
+	}
 	if err != nil {
 		return err
 	}
-	if *dry {
-		return r.Plan.Write(os.Stdout)
+	j.report = r
+	if j.noWriteOnFail {
+		return failed(r)
 	}
-	counts := map[plan.Scheme]int{}
-	for _, n := range r.Plan.Nodes {
-		counts[n.Scheme]++
+	return nil
+}
+
+// verify compares the two models. The error wraps engine.ErrUnsupported when they cannot be run.
+func (j *quantizeJob) verify(ctx context.Context, m *onnx.Model, models verify.Models) (*verify.Report, error) {
+	if j.result.Check == nil {
+		return nil, as(engine.ErrUnsupported, j.result.NotMeasured)
 	}
-	fmt.Fprintln(os.Stderr, counts, time.Since(t0), r.NotMeasured)
-	return r.Model.WriteFile(ctx, f.Arg(1), onnx.WriteOptions{})
+	return verify.Run(ctx, j.in.model, m, j.result.Layers, j.result.Check, verify.Options{
+		Semantics: j.semantics, Threads: j.options.Threads, Gates: j.gates, Tool: "zqonnx " + zqonnx.Version, Models: models,
+		Progress: func(done, of int) { j.env.progress.update("verifying", done, of) },
+	})
+}
+
+// smoke runs the model on one sample, to see that it runs at all.
+func (j *quantizeJob) smoke(ctx context.Context, m *onnx.Model) error {
+	set := j.result.Check
+	if set == nil {
+		return nil
+	}
+	p, err := engine.Compile(m, engine.Options{Threads: j.options.Threads})
+	if err == nil {
+		for s := range set.Sequence(0) {
+			var feeds map[string]*onnx.Tensor
+			if feeds, err = s.Feeds(nil); err == nil {
+				_, err = p.Run(ctx, feeds, nil)
+			}
+			break
+		}
+	}
+	if errors.Is(err, engine.ErrUnsupported) {
+		return nil
+	}
+	return err
+}
+
+// joined lists words for people: a, b and c.
+func joined(words []string) string {
+	if len(words) < 2 {
+		return strings.Join(words, "")
+	}
+	return strings.Join(words[:len(words)-1], ", ") + " and " + words[len(words)-1]
 }

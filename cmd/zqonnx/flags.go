@@ -1,0 +1,236 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/zqonnx/zqonnx/data"
+	"github.com/zqonnx/zqonnx/engine"
+	"github.com/zqonnx/zqonnx/verify"
+)
+
+// A setter is a flag that a function reads, each time it is given.
+type setter struct {
+	set  func(string) error
+	last string
+}
+
+func (s *setter) String() string { return s.last }
+func (s *setter) Type() string   { return "value" }
+func (s *setter) Set(v string) error {
+	s.last = v
+	return s.set(v)
+}
+
+// define adds a flag that set reads.
+func define(f *pflag.FlagSet, name string, set func(string) error) {
+	f.Var(&setter{set: set}, name, "")
+}
+
+// choice is a flag that takes one of some names.
+func choice[T ~string](f *pflag.FlagSet, at *T, name string, of []string) {
+	define(f, name, func(v string) error {
+		if !slices.Contains(of, v) {
+			return fmt.Errorf("there is no %q%s; it is one of %s", v, didYouMean(v, of, ""), strings.Join(of, ", "))
+		}
+		*at = T(v)
+		return nil
+	})
+}
+
+// pairs is a repeatable flag KEY=VALUE.
+func pairs(f *pflag.FlagSet, name, form string, put func(key, value string) error) {
+	seen := map[string]bool{}
+	define(f, name, func(v string) error {
+		key, value, ok := strings.Cut(v, "=")
+		if !ok || key == "" || value == "" {
+			return fmt.Errorf("write it as %s", form)
+		}
+		if seen[key] {
+			return fmt.Errorf("%s is given twice", key)
+		}
+		seen[key] = true
+		return put(key, value)
+	})
+}
+
+// positive is a flag that takes a number from 1 on.
+func positive(f *pflag.FlagSet, name string, at *int) {
+	define(f, name, func(v string) error {
+		n, err := strconv.Atoi(v)
+		if err != nil || n < 1 {
+			return fmt.Errorf("%q is no number from 1 on", v)
+		}
+		*at = n
+		return nil
+	})
+}
+
+// feedingFlags are about how a model's inputs are given.
+func feedingFlags(f *pflag.FlagSet, o *data.Options) {
+	o.Dims, o.State, o.Values = map[string]int64{}, map[string]string{}, map[string]string{}
+	pairs(f, "dim", "NAME=N", func(key, value string) error {
+		n, err := strconv.ParseInt(value, 10, 64)
+		if err != nil || n < 1 {
+			return fmt.Errorf("%q is no size; write it as NAME=N", value)
+		}
+		o.Dims[key] = n
+		return nil
+	})
+	pairs(f, "state", "OUT=IN", func(key, value string) error { o.State[key] = value; return nil })
+	pairs(f, "value", "IN=V", func(key, value string) error { o.Values[key] = value; return nil })
+	f.Uint64Var(&o.Seed, "seed", 0, "")
+}
+
+// runFlags are about how the engine runs.
+func runFlags(f *pflag.FlagSet, s *engine.Semantics, threads *int) {
+	*s = engine.Fused
+	names := map[string]engine.Semantics{engine.Fused.String(): engine.Fused, engine.Literal.String(): engine.Literal}
+	of := slices.Sorted(maps.Keys(names))
+	define(f, "semantics", func(v string) error {
+		var ok bool
+		if *s, ok = names[v]; !ok {
+			return fmt.Errorf("there are no %q semantics%s; they are %s", v, didYouMean(v, of, ""), strings.Join(of, " or "))
+		}
+		return nil
+	})
+	positive(f, "threads", threads)
+}
+
+// judgement is what a verification is held against and where it is reported.
+type judgement struct {
+	gates   []verify.Gate
+	reports []string
+}
+
+func judgementFlags(f *pflag.FlagSet, j *judgement) {
+	define(f, "fail-if", func(v string) error {
+		g, err := verify.ParseGate(v)
+		j.gates = append(j.gates, g)
+		return err
+	})
+	define(f, "report", func(v string) error {
+		j.reports = append(j.reports, v)
+		return verify.CheckPath(v)
+	})
+}
+
+// write writes the report files.
+func (j *judgement) write(r *verify.Report) error {
+	for _, path := range j.reports {
+		if err := r.WriteFile(path); err != nil {
+			return as(errNotWritten, fmt.Errorf("report %s: %w", path, err))
+		}
+	}
+	return nil
+}
+
+// failed returns the error for gates that failed.
+func failed(r *verify.Report) error {
+	var list []string
+	for _, g := range r.Gates {
+		if !g.Pass {
+			list = append(list, fmt.Sprintf("%s (it is %s at %s)", g.Expr, numberText(float64(g.Value)), g.Where))
+		}
+	}
+	switch len(list) {
+	case 0:
+		return nil
+	case 1:
+		return as(errGate, errors.New("gate failed: "+list[0]))
+	}
+	return as(errGate, fmt.Errorf("%d gates failed: %s", len(list), strings.Join(list, "; ")))
+}
+
+// A rule forbids combinations of flags in which one would do nothing.
+type rule struct {
+	flag    string
+	needs   string   // another flag, or FLAG=VALUE
+	without []string // flags that must not be there too
+	why     string
+}
+
+// checkRules returns the first broken rule.
+func checkRules(f *pflag.FlagSet, rules []rule) error {
+	for _, r := range rules {
+		if !f.Changed(r.flag) {
+			continue
+		}
+		if name, value, _ := strings.Cut(r.needs, "="); name != "" && (!f.Changed(name) || value != "" && f.Lookup(name).Value.String() != value) {
+			return usagef("--%s needs --%s: %s", r.flag, strings.TrimSpace(name+" "+value), r.why)
+		}
+		for _, other := range r.without {
+			if f.Changed(other) {
+				return usagef("--%s and --%s exclude each other: %s", r.flag, other, r.why)
+			}
+		}
+	}
+	return nil
+}
+
+// flagError says what is wrong with a flag, in our words.
+func flagError(f *pflag.FlagSet, c *command, err error) error {
+	var unknown *pflag.NotExistError
+	var invalid *pflag.InvalidValueError
+	switch {
+	case errors.As(err, &unknown) && unknown.GetSpecifiedShortnames() != "":
+		return usagef("there is no flag -%s; %s", unknown.GetSpecifiedShortnames(), c.seeHelp())
+	case errors.As(err, &unknown):
+		var names []string
+		f.VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
+		return usagef("there is no flag --%s%s; %s", unknown.GetSpecifiedName(), didYouMean(unknown.GetSpecifiedName(), names, "--"), c.seeHelp())
+	case errors.As(err, &invalid):
+		cause := invalid.Unwrap()
+		var number *strconv.NumError
+		if errors.As(cause, &number) {
+			cause = fmt.Errorf("%q is no number that it takes", invalid.GetValue())
+		}
+		return as(errUsage, fmt.Errorf("--%s: %s", invalid.GetFlag().Name, strings.TrimPrefix(cause.Error(), verify.ErrUsage.Error()+": ")))
+	}
+	return usagef("%w; %s", err, c.seeHelp())
+}
+
+// didYouMean suggests the name that was probably meant; "" when none is near.
+func didYouMean(name string, names []string, prefix string) string {
+	best, at := "", 1+len(name)/3
+	for _, n := range names {
+		d := distance(name, n)
+		if strings.HasPrefix(n, name) {
+			d = min(d, 1)
+		}
+		if d <= at && (best == "" || d < at) {
+			best, at = n, d
+		}
+	}
+	if best == "" {
+		return ""
+	}
+	return " (did you mean " + prefix + best + "?)"
+}
+
+// distance is the edits (insert, delete, replace) that turn a into b.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(cost, row[j]+1, diagonal+1)
+		}
+	}
+	return row[len(b)]
+}

@@ -1,0 +1,41 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+
+	"github.com/spf13/pflag"
+
+	"github.com/zqonnx/zqonnx/onnx/rewrite"
+	"github.com/zqonnx/zqonnx/passes/emit"
+	"github.com/zqonnx/zqonnx/passes/prepare"
+)
+
+const passesHelp = ""
+
+func passesCommand(*pflag.FlagSet) action {
+	return func(_ context.Context, e *env, _ []string) error {
+		t := table{width: cmp.Or(terminalWidth(e.stdout), defaultWidth), indent: "  "}
+		for i, p := range []struct {
+			title string
+			rewrite.Pipeline
+		}{
+			{"Preparation: the float model in its normal form", prepare.Passes},
+			{"Emission: the plan carried out", emit.Passes(nil)},
+		} {
+			if i > 0 {
+				fmt.Fprintln(e.stdout)
+			}
+			fmt.Fprintln(e.stdout, p.title)
+			var rows [][]string
+			for _, pass := range p.Pipeline {
+				rows = append(rows, []string{pass.Name, pass.Doc})
+			}
+			if err := t.write(e.stdout, rows); err != nil {
+				return as(errNotWritten, err)
+			}
+		}
+		return nil
+	}
+}
