@@ -197,9 +197,12 @@ func (l *layer) run(r *run) error {
 	if err != nil {
 		return err
 	}
-	stateDims := []int64{d64, int64(l.batch), h64}
+	stateDims, yDims := r.shape(3), r.shape(4)
+	stateDims[0], stateDims[1], stateDims[2] = d64, int64(l.batch), h64
+	yDims[0], yDims[1], yDims[2], yDims[3] = int64(l.steps), d64, int64(l.batch), h64
 	if l.batchFirst {
-		stateDims[0], stateDims[1] = stateDims[1], stateDims[0]
+		stateDims[0], stateDims[1] = int64(l.batch), d64
+		yDims[0], yDims[1], yDims[2] = int64(l.batch), int64(l.steps), d64
 	}
 	h0, err := l.optional(5, stateDims...)
 	if err != nil {
@@ -215,10 +218,6 @@ func (l *layer) run(r *run) error {
 	}
 	if err := l.setLengths(); err != nil {
 		return err
-	}
-	yDims := []int64{int64(l.steps), d64, int64(l.batch), h64}
-	if l.batchFirst {
-		yDims = []int64{int64(l.batch), int64(l.steps), d64, h64}
 	}
 	y := onnx.Data[float32](r.out(0, onnx.Float32, yDims...))
 	yh := onnx.Data[float32](r.out(1, onnx.Float32, stateDims...))
