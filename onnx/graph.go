@@ -379,6 +379,22 @@ func (g *Graph) DropConst(v *Value) {
 	}
 }
 
+// DropInnerTypes forgets the types of the values that nodes of g compute, but for outputs, and what the file's value_info listed.
+func (g *Graph) DropInnerTypes() {
+	g.infos = nil
+	for n := range g.Nodes() {
+		for _, v := range n.outputs {
+			if v == nil {
+				continue
+			}
+			v.listed = false
+			if !v.IsOutput() {
+				v.Type = nil
+			}
+		}
+	}
+}
+
 // Rename gives v another name, which must be free in its graph.
 func (v *Value) Rename(name string) {
 	if name == v.name {

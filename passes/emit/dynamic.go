@@ -19,41 +19,50 @@ type inputKey struct {
 	graph *onnx.Graph
 }
 
-// dynamic writes the products whose activations are quantized at run time.
-func (e *emitter) dynamic() error {
-	tokens, tensors := map[inputKey]quantizedInput{}, map[inputKey]quantizedInput{}
-	err := e.each(func(s *plan.Site, d *plan.Node) error {
-		return e.product(s, d, tokens, e.tokenInput, e.tokenProduct)
-	}, plan.Token, plan.Product)
-	if err != nil {
-		return err
-	}
-	return e.each(func(s *plan.Site, d *plan.Node) error {
-		return e.product(s, d, tensors, e.tensorInput, e.tensorProduct)
-	}, plan.Dynamic, plan.Product)
+// A dynamicForm writes products whose activations are quantized at run time.
+type dynamicForm struct {
+	input   func(e *emitter, n *onnx.Node, x *onnx.Value, k int64) quantizedInput // x is [..., k]
+	product func(e *emitter, n *onnx.Node, x quantizedInput, st *stored) *onnx.Value
 }
 
-// product replaces a MatMul or Gemm by its quantized form, and a Gemm's bias by an Add.
-func (e *emitter) product(s *plan.Site, d *plan.Node, cache map[inputKey]quantizedInput,
-	input func(*onnx.Node, *onnx.Value, int64) quantizedInput, form func(*onnx.Node, quantizedInput, *stored) *onnx.Value,
-) error {
-	n := s.Node
-	st, err := e.weights(s, 0, d.Weights, s.Axes[0] == 0)
+// dynamic writes the products of every such form.
+func (e *emitter) dynamic() error {
+	for _, form := range []struct {
+		scheme plan.Scheme
+		dynamicForm
+	}{
+		{plan.Token, dynamicForm{(*emitter).tokenInput, (*emitter).tokenProduct}},
+		{plan.Dynamic, dynamicForm{(*emitter).tensorInput, (*emitter).tensorProduct}},
+	} {
+		inputs := map[inputKey]quantizedInput{}
+		err := e.each(func(s *plan.Site, d *plan.Node) error { return e.product(s, d, form.dynamicForm, inputs) }, form.scheme, plan.Product)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// product replaces a MatMul or Gemm by its quantized form, and a Gemm's bias by an Add. The weights become [K, N].
+func (e *emitter) product(s *plan.Site, d *plan.Node, form dynamicForm, inputs map[inputKey]quantizedInput) error {
+	n, a := s.Node, asIs
+	if s.Axes[0] == 0 {
+		a = transposed
+	}
+	st, err := e.weights(s, 0, d.Weights, a)
 	if err != nil {
 		return err
 	}
 	key := inputKey{n.Input(0), n.Graph()}
-	x, ok := cache[key]
+	x, ok := inputs[key]
 	if !ok {
-		x = input(n, n.Input(0), st.codes.Const().Dims[0])
-		cache[key] = x
+		x = form.input(e, n, n.Input(0), st.codes.Const().Dims[0])
+		inputs[key] = x
 	}
-	y := form(n, x, st)
+	y := form.product(e, n, x, st)
 	if b := n.Input(2); b != nil {
-		y = e.before(n, "Add", "", n.Output(0).Name()+"_biased", []*onnx.Value{y, b})
+		y = e.before(n, "Add", n.Output(0).Name()+"_biased", []*onnx.Value{y, b})
 	}
-	producer, _ := y.Producer()
-	producer.Name = n.Name
 	return e.replace(n, y)
 }
 
@@ -69,41 +78,42 @@ func (e *emitter) tensorInput(n *onnx.Node, x *onnx.Value, _ int64) quantizedInp
 // tensorProduct is MatMulInteger → Cast → Mul(·, Mul(s_x, s_w)): one DynamicQuantizeMatMul in the runtime.
 func (e *emitter) tensorProduct(n *onnx.Node, x quantizedInput, st *stored) *onnx.Value {
 	name := n.Output(0).Name()
-	acc := e.before(n, "MatMulInteger", "", name+"_int32", []*onnx.Value{x.codes, st.codes, x.zero})
-	float := e.before(n, "Cast", "", name+"_cast", []*onnx.Value{acc}, onnx.AttrI("to", int64(onnx.Float32)))
-	scale := e.before(n, "Mul", "", name+"_scale", []*onnx.Value{x.scale, st.scales})
-	return e.before(n, "Mul", "", name+"_scaled", []*onnx.Value{float, scale})
+	acc := e.before(n, "MatMulInteger", name+"_int32", []*onnx.Value{x.codes, st.codes, x.zero})
+	float := e.before(n, "Cast", name+"_cast", []*onnx.Value{acc}, onnx.AttrI("to", int64(onnx.Float32)))
+	scale := e.before(n, "Mul", name+"_scale", []*onnx.Value{x.scale, st.scales})
+	return e.before(n, "Mul", name+"_scaled", []*onnx.Value{float, scale})
 }
 
 // tokenInput divides every row by its scale and quantizes with scale 1 around 128: a static pair, which every version of
 // the runtime fuses. From opset 21 QuantizeLinear does both with the row as a block.
 func (e *emitter) tokenInput(n *onnx.Node, x *onnx.Value, k int64) quantizedInput {
-	name := x.Name()
-	one, zero := e.scalar("token_one", onnx.Scalar(float32(1))), e.scalar("token_zero_point", onnx.Scalar(uint8(128)))
-	abs := e.before(n, "Abs", "", name+"_abs", []*onnx.Value{x})
-	var top *onnx.Value
-	if e.model.Opset("") >= 18 {
-		top = e.before(n, "ReduceMax", "", name+"_max", []*onnx.Value{abs, e.scalar("token_axis", onnx.Of([]int64{-1}))}, onnx.AttrI("keepdims", 1))
+	g, name, opset := n.Graph().Root(), x.Name(), e.model.Opset("")
+	one, zero := e.constant(g, "token_scale", onnx.Scalar(float32(1))), e.zeroPoint(g, 128)
+	abs := e.before(n, "Abs", name+"_abs", []*onnx.Value{x})
+	reduced, attrs := []*onnx.Value{abs}, []*onnx.Attribute{onnx.AttrI("keepdims", 1)}
+	if opset >= 18 {
+		reduced = append(reduced, e.constant(g, "token_axis", onnx.Of([]int64{-1})))
 	} else {
-		top = e.before(n, "ReduceMax", "", name+"_max", []*onnx.Value{abs}, onnx.AttrIs("axes", -1), onnx.AttrI("keepdims", 1))
+		attrs = append(attrs, onnx.AttrIs("axes", -1))
 	}
-	floor := e.before(n, "Max", "", name+"_floored", []*onnx.Value{top, e.scalar("token_floor", onnx.Scalar(quantize.RowFloor))})
-	scale := e.before(n, "Div", "", name+"_row_scale", []*onnx.Value{floor, e.scalar("token_steps", onnx.Scalar(float32(127)))})
+	top := e.before(n, "ReduceMax", name+"_max", reduced, attrs...)
+	floor := e.before(n, "Max", name+"_floored", []*onnx.Value{top, e.constant(g, "token_floor", onnx.Scalar(quantize.RowFloor))})
+	scale := e.before(n, "Div", name+"_row_scale", []*onnx.Value{floor, e.constant(g, "token_steps", onnx.Scalar(float32(127)))})
 	var codes *onnx.Value
-	if e.model.Opset("") >= 21 {
-		shape := e.before(n, "Shape", "", name+"_row_shape", []*onnx.Value{scale})
-		zeros := e.before(n, "ConstantOfShape", "", name+"_row_zero_point", []*onnx.Value{shape}, onnx.AttrT("value", onnx.Of([]uint8{128})))
-		codes = e.before(n, "QuantizeLinear", "", name+"_quantized", []*onnx.Value{x, scale, zeros}, onnx.AttrI("axis", -1), onnx.AttrI("block_size", k))
+	if opset >= 21 {
+		shape := e.before(n, "Shape", name+"_row_shape", []*onnx.Value{scale})
+		zeros := e.before(n, "ConstantOfShape", name+"_row_zero_point", []*onnx.Value{shape}, onnx.AttrT("value", onnx.Of([]uint8{128})))
+		codes = e.before(n, "QuantizeLinear", name+"_quantized", []*onnx.Value{x, scale, zeros}, onnx.AttrI("axis", -1), onnx.AttrI("block_size", k))
 	} else {
-		rows := e.before(n, "Div", "", name+"_rows", []*onnx.Value{x, scale})
-		codes = e.before(n, "QuantizeLinear", "", name+"_quantized", []*onnx.Value{rows, one, zero})
+		rows := e.before(n, "Div", name+"_rows", []*onnx.Value{x, scale})
+		codes = e.before(n, "QuantizeLinear", name+"_quantized", []*onnx.Value{rows, one, zero})
 	}
-	return quantizedInput{codes: e.before(n, "DequantizeLinear", "", name+"_codes", []*onnx.Value{codes, one, zero}), scale: scale}
+	return quantizedInput{codes: e.before(n, "DequantizeLinear", name+"_codes", []*onnx.Value{codes, one, zero}), scale: scale}
 }
 
 // tokenProduct multiplies the codes with the dequantized weights, MatMulIntegerToFloat in the runtime, and scales the rows.
 func (e *emitter) tokenProduct(n *onnx.Node, x quantizedInput, st *stored) *onnx.Value {
 	name := n.Output(0).Name()
-	y := e.before(n, "MatMul", "", name+"_product", []*onnx.Value{x.codes, e.dequantized(n, st, 1)})
-	return e.before(n, "Mul", "", name+"_scaled", []*onnx.Value{y, x.scale})
+	y := e.before(n, "MatMul", name+"_product", []*onnx.Value{x.codes, e.dequantized(n, st, 1)})
+	return e.before(n, "Mul", name+"_scaled", []*onnx.Value{y, x.scale})
 }

@@ -11,29 +11,12 @@ import (
 // static puts QuantizeLinear and DequantizeLinear around the static nodes, and quantizes their weights and biases.
 func (e *emitter) static() error {
 	// Weights and biases first: they need the scales of the inputs by name.
-	for _, kind := range []plan.Kind{plan.Conv, plan.Product} {
-		if err := e.each(e.staticWeights, plan.Static, kind); err != nil {
-			return err
-		}
+	if err := e.each(e.staticWeights, plan.Static); err != nil {
+		return err
 	}
-	seen := map[*onnx.Value]bool{}
-	for _, d := range e.plan.Nodes {
-		if len(d.Activations) == 0 {
-			continue
-		}
-		n := e.byKey[d.Key]
-		for _, list := range [][]*onnx.Value{n.Inputs(), n.Outputs()} {
-			for _, v := range list {
-				if v == nil || seen[v] {
-					continue
-				}
-				if a, ok := d.Activations[v.Name()]; ok {
-					seen[v] = true
-					if err := e.codes(v, a); err != nil {
-						return fmt.Errorf("tensor %q: %w", v.Name(), err)
-					}
-				}
-			}
+	for _, c := range e.coded {
+		if err := e.code(c); err != nil {
+			return fmt.Errorf("tensor %q: %w", c.value.Name(), err)
 		}
 	}
 	return nil
@@ -42,97 +25,63 @@ func (e *emitter) static() error {
 // staticWeights gives a static node its weights as DequantizeLinear(int8), and its bias as DequantizeLinear(int32) of the
 // scale that the accumulators have.
 func (e *emitter) staticWeights(s *plan.Site, d *plan.Node) error {
-	n, in := s.Node, s.Node.Input(s.Input())
-	x, ok := d.Activations[in.Name()]
-	if !ok {
-		return fmt.Errorf("the plan has no parameters for its input %q", in.Name())
-	}
-	st, err := e.weights(s, 0, d.Weights, false)
+	n := s.Node
+	st, err := e.weights(s, 0, d.Weights, asIs)
 	if err != nil {
 		return err
 	}
-	float, err := bias(n, len(st.weights.Scales), d.Weights)
-	if err != nil {
-		return err
-	}
-	if float != nil && st.weights.Axis != quantize.PerTensor {
-		b, err := quantize.QuantizeBias(float, x.Scale, onnx.Data[float32](s.Weight(0).Const()), st.weights)
+	if b := n.Input(2); b != nil {
+		v := s.Weight(0)
+		w := v.Const()
+		float, err := row(b, int(w.Dims[s.Axes[0]]))
 		if err != nil {
 			return err
 		}
-		if len(b.Raised) > 0 {
-			st = e.add(s.Weight(0), b.Weights, false)
+		x := d.Activations[n.Input(s.Input()).Name()]
+		q, err := quantize.QuantizeBias(float, x.Scale, onnx.Data[float32](w), st.weights)
+		if err != nil {
+			return err
 		}
-		name := n.Name + "_bias"
-		if v := n.Input(2); v != nil {
-			name = v.Name()
+		if len(q.Raised) > 0 {
+			st = e.store(v, q.Weights, asIs)
 		}
-		g := n.Graph()
-		codes := g.AddConst(name+"_quantized", onnx.Of(b.Codes))
-		scale := g.AddConst(name+"_scale", onnx.Of(b.Scales))
-		for i := range b.Scales {
-			onnx.Data[float32](scale.Const())[i] = float32(x.Scale * b.Weights.Scales[i])
-		}
-		n.SetInput(2, e.before(n, "DequantizeLinear", "", codes.Name()+"_float", []*onnx.Value{codes, scale}, onnx.AttrI("axis", 0)))
+		n.SetInput(2, e.dequantizedBias(n, b.Name(), q))
 	}
 	n.SetInput(s.Inputs[0], e.dequantized(n, st, s.Axes[0]))
 	return nil
 }
 
-// bias returns the float bias of a node, with the plan's correction, one number a channel; nil when there is none.
-func bias(n *onnx.Node, channels int, w *plan.Weights) ([]float32, error) {
-	var b []float32
-	if v := n.Input(2); v != nil {
-		b = make([]float32, channels)
-		c := onnx.Data[float32](v.Const())
-		if len(c) != 1 && len(c) != channels {
-			return nil, fmt.Errorf("bias %q has %d elements for %d channels", v.Name(), len(c), channels)
-		}
-		for i := range b {
-			b[i] = c[i%len(c)]
-		}
+// dequantizedBias has no zero point: ONNX allows none for int32.
+func (e *emitter) dequantizedBias(n *onnx.Node, name string, q quantize.Bias) *onnx.Value {
+	g := n.Graph()
+	scales, attrs := onnx.Scalar(q.Scales[0]), []*onnx.Attribute(nil)
+	if q.Weights.Axis != quantize.PerTensor {
+		scales, attrs = onnx.Of(q.Scales), []*onnx.Attribute{onnx.AttrI("axis", 0)}
 	}
-	if w == nil || len(w.Correction) == 0 {
-		return b, nil
-	}
-	if len(w.Correction) != channels {
-		return nil, fmt.Errorf("the plan corrects %d biases, the node has %d channels", len(w.Correction), channels)
-	}
-	if b == nil {
-		b = make([]float32, channels)
-	}
-	for i, c := range w.Correction {
-		b[i] += c
-	}
-	return b, nil
+	codes := g.AddConst(name+"_quantized", onnx.Of(q.Codes))
+	return e.before(n, "DequantizeLinear", codes.Name()+"_float", []*onnx.Value{codes, e.constant(g, name+"_scale", scales)}, attrs...)
 }
 
-// codes turns tensor v into codes: QuantizeLinear behind it, and DequantizeLinear in front of those who take it. Where a
-// static node makes v, nobody sees the float tensor any more.
-func (e *emitter) codes(v *onnx.Value, a plan.Activation) error {
-	g := v.Graph()
-	name := v.Name()
-	scale := g.AddConst(name+"_scale", onnx.Scalar(a.Scale))
-	zero := g.AddConst(name+"_zero_point", onnx.Scalar(uint8(a.ZeroPoint)))
-	producer, _ := v.Producer()
-	made := producer != nil && (e.scheme(producer) == plan.Static || e.scheme(producer) == plan.Fused) && e.takesPart(producer, v)
-	takers := e.takers(v)
-
-	var codes *onnx.Value
-	mark := producer
-	if c := v.Const(); c != nil {
-		q := make([]uint8, c.Len())
-		quantize.Quantize(q, onnx.Data[float32](c), a.Params(), quantize.Uint8)
-		codes = g.AddConst(name+"_quantized", onnx.Of(q, c.Dims...))
-		mark = takers[0].Node.Prev()
-	} else {
-		n := g.InsertAfter(mark, onnx.NodeSpec{Op: "QuantizeLinear", Inputs: []*onnx.Value{v, scale, zero}, Outputs: []string{name + "_quantized"}})
-		codes, mark = n.Output(0), n
+// code turns a tensor into codes: QuantizeLinear behind it, and DequantizeLinear in front of those who take it. Where a
+// static node makes it, nobody sees the float tensor any more.
+func (e *emitter) code(c *coded) error {
+	v := c.value
+	g, name := v.Graph(), v.Name()
+	scale, zero := e.constant(g, name+"_scale", onnx.Scalar(c.params.Scale)), e.zeroPoint(g, c.params.ZeroPoint)
+	if t := v.Const(); t != nil {
+		q := make([]uint8, t.Len())
+		quantize.Quantize(q, onnx.Data[float32](t), c.params.Params(), quantize.Uint8)
+		codes := g.AddConst(name+"_quantized", onnx.Of(q, t.Dims...))
+		for _, u := range c.takers {
+			u.Node.SetInput(u.Index, e.before(u.Node, "DequantizeLinear", name+"_dequantized", []*onnx.Value{codes, scale, zero}))
+		}
+		return nil
 	}
-	float := g.InsertAfter(mark, onnx.NodeSpec{Op: "DequantizeLinear", Inputs: []*onnx.Value{codes, scale, zero}, Outputs: []string{name + "_dequantized"}}).Output(0)
-	float.Type = v.Type.Clone()
-	if !made {
-		for _, u := range takers {
+	producer, _ := v.Producer()
+	q := g.InsertAfter(producer, onnx.NodeSpec{Op: "QuantizeLinear", Inputs: []*onnx.Value{v, scale, zero}, Outputs: []string{name + "_quantized"}})
+	float := g.InsertAfter(q, onnx.NodeSpec{Op: "DequantizeLinear", Inputs: []*onnx.Value{q.Output(0), scale, zero}, Outputs: []string{name + "_dequantized"}}).Output(0)
+	if !c.made {
+		for _, u := range c.takers {
 			u.Node.SetInput(u.Index, float)
 		}
 		return nil
@@ -140,25 +89,7 @@ func (e *emitter) codes(v *onnx.Value, a plan.Activation) error {
 	if !onnx.Replace(v, float) {
 		return fmt.Errorf("it cannot be replaced")
 	}
-	q, _ := codes.Producer()
 	q.SetInput(0, v)
 	e.context.Trace.Became(v, float)
 	return nil
-}
-
-// takesPart reports whether the plan gives v as codes for node n.
-func (e *emitter) takesPart(n *onnx.Node, v *onnx.Value) bool {
-	_, ok := e.nodes[n].Activations[v.Name()]
-	return ok
-}
-
-// takers returns the uses of v by static nodes that take it as codes.
-func (e *emitter) takers(v *onnx.Value) []onnx.Use {
-	var us []onnx.Use
-	for _, u := range v.Uses() {
-		if e.scheme(u.Node) == plan.Static && e.takesPart(u.Node, v) {
-			us = append(us, u)
-		}
-	}
-	return us
 }

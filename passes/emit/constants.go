@@ -1,0 +1,138 @@
+package emit
+
+import (
+	"fmt"
+
+	"github.com/zqonnx/zqonnx/onnx"
+	"github.com/zqonnx/zqonnx/plan"
+	"github.com/zqonnx/zqonnx/quantize"
+)
+
+// constantKey is what makes two initializers of a graph the same.
+type constantKey struct {
+	graph       *onnx.Graph
+	typ         onnx.DataType
+	dims, bytes string
+}
+
+// constant returns an initializer of g that holds t: all equal scales, zero points and axes are one.
+func (e *emitter) constant(g *onnx.Graph, name string, t *onnx.Tensor) *onnx.Value {
+	key := constantKey{g, t.Type, fmt.Sprint(t.Dims), string(t.Bytes())}
+	v := e.constants[key]
+	if v == nil {
+		v = g.AddConst(name, t)
+		e.constants[key] = v
+	}
+	return v
+}
+
+// zeroPoint returns the zero point of an activation.
+func (e *emitter) zeroPoint(g *onnx.Graph, z int32) *onnx.Value {
+	return e.constant(g, fmt.Sprintf("zero_point_%d", z), onnx.Scalar(uint8(z)))
+}
+
+// zeroPoints returns the zero points of weights, which are all 0. ONNX Runtime fuses no Gemm without them.
+func (e *emitter) zeroPoints(g *onnx.Graph, dims ...int64) *onnx.Value {
+	name := "weight_zero_point"
+	for _, d := range dims {
+		name += fmt.Sprintf("_%d", d)
+	}
+	return e.constant(g, name, onnx.Zeros(onnx.Int8, dims...))
+}
+
+// An arrangement is how the codes of weights lie in the file.
+type arrangement int
+
+const (
+	asIs       arrangement = iota // as the float weights did
+	transposed                    // the last two axes changed places
+)
+
+// storedKey names one way to store one constant: weights that several nodes share are stored once.
+type storedKey struct {
+	value       *onnx.Value
+	axis        int
+	rounding    string
+	arrangement arrangement
+}
+
+// stored are weights as initializers, in the graph that held the float ones.
+type stored struct {
+	codes, scales, zeros *onnx.Value
+	weights              *quantize.Weights // before they were arranged
+}
+
+// weights stores constant operand i of a site.
+func (e *emitter) weights(s *plan.Site, i int, w *plan.Weights, a arrangement) (*stored, error) {
+	key := storedKey{s.Weight(i), s.Axes[i], s.Rounding(), a}
+	if w != nil {
+		key.rounding = w.Rounding
+		if w.Axis == quantize.PerTensor {
+			key.axis = quantize.PerTensor
+		}
+	}
+	return e.once(key, func() (*stored, error) {
+		q, err := plan.QuantizeSite(s, i, w)
+		if err != nil {
+			return nil, err
+		}
+		return e.store(key.value, q, a), nil
+	})
+}
+
+// once makes what is stored under a key unless it is there.
+func (e *emitter) once(key storedKey, store func() (*stored, error)) (*stored, error) {
+	st := e.stored[key]
+	if st == nil {
+		var err error
+		if st, err = store(); err != nil {
+			return nil, err
+		}
+		e.stored[key] = st
+	}
+	return st, nil
+}
+
+// store makes the initializers of the quantized weights of v.
+func (e *emitter) store(v *onnx.Value, q *quantize.Weights, a arrangement) *stored {
+	g, name := v.Graph(), v.Name()
+	codes, dims := q.Codes, q.Dims
+	if a == transposed {
+		codes, dims = transpose(codes, dims)
+	}
+	scales := onnx.Of(q.Scales)
+	if q.Axis == quantize.PerTensor {
+		scales = onnx.Scalar(q.Scales[0])
+	}
+	return &stored{
+		codes:   g.AddConst(name+"_quantized", onnx.Of(codes, dims...)),
+		scales:  e.constant(g, name+"_scale", scales),
+		zeros:   e.zeroPoints(g, scales.Dims...),
+		weights: q,
+	}
+}
+
+// transpose changes the places of the last two axes.
+func transpose(codes []int8, dims []int64) ([]int8, []int64) {
+	r := len(dims)
+	rows, cols := int(dims[r-2]), int(dims[r-1])
+	t := make([]int8, len(codes))
+	for at := 0; at < len(codes); at += rows * cols {
+		for i := range rows {
+			for j := range cols {
+				t[at+j*rows+i] = codes[at+i*cols+j]
+			}
+		}
+	}
+	dims = append(append([]int64{}, dims[:r-2]...), dims[r-1], dims[r-2])
+	return t, dims
+}
+
+// dequantized puts DequantizeLinear behind stored weights, for n alone; axis is that of the channels in the stored tensor.
+func (e *emitter) dequantized(n *onnx.Node, st *stored, axis int) *onnx.Value {
+	var attrs []*onnx.Attribute
+	if st.weights.Axis != quantize.PerTensor {
+		attrs = append(attrs, onnx.AttrI("axis", int64(axis)))
+	}
+	return e.before(n, "DequantizeLinear", st.codes.Name()+"_float", []*onnx.Value{st.codes, st.scales, st.zeros}, attrs...)
+}
