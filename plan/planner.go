@@ -188,8 +188,13 @@ func (m *planner) initial(s *Site) Scheme {
 	return WeightOnly
 }
 
+// biasIsConstant reports whether the node has no bias or a constant one that is the same for all rows of its output.
 func biasIsConstant(n *onnx.Node) bool {
-	return n.Input(2) == nil || constant(n, 2) != nil && constant(n, 2).Type == onnx.Float32
+	if n.Input(2) == nil {
+		return true
+	}
+	b := constant(n, 2)
+	return b != nil && b.Type == onnx.Float32 && (b.Rank() == 0 || int64(b.Len()) == b.Dims[b.Rank()-1])
 }
 
 // placeStatic lays out the integer regions, calibrates their tensors and breaks them up where ranges do not fit together.
@@ -232,6 +237,8 @@ func (m *planner) lay() {
 	for _, s := range m.sites {
 		if m.scheme[s] == Static && !m.layout.static[s.Node] {
 			m.scheme[s] = m.fallback(s)
+			delete(m.correction, s) // it made up for the integer form
+			delete(m.simW, s)
 		}
 	}
 }

@@ -54,8 +54,18 @@ func localKeys(g *onnx.Graph) map[*onnx.Node]string {
 	for n := range g.Nodes() {
 		keys[n] = n.Name
 		if n.Name == "" || count[n.Name] > 1 {
-			keys[n] = n.Op + ":" + n.Output(0).String()
+			keys[n] = n.Op + ":" + firstOutput(n)
 		}
 	}
 	return keys
+}
+
+// firstOutput returns the name of the first output that is not left out.
+func firstOutput(n *onnx.Node) string {
+	for _, v := range n.Outputs() {
+		if v != nil {
+			return v.Name()
+		}
+	}
+	return ""
 }

@@ -71,7 +71,9 @@ func matMulSite(n *onnx.Node) (Kind, []int, []int) {
 		if w.Rank() == 2 {
 			return Product, []int{1}, []int{1}
 		}
-		return Stored, []int{1}, []int{w.Rank() - 1}
+		if w.Rank() > 2 {
+			return Stored, []int{1}, []int{w.Rank() - 1}
+		}
 	}
 	if w := constant(n, 0); w != nil && w.Rank() >= 2 {
 		return Stored, []int{0}, []int{w.Rank() - 2}
@@ -80,7 +82,7 @@ func matMulSite(n *onnx.Node) (Kind, []int, []int) {
 }
 
 func gemmSite(n *onnx.Node) (Kind, []int, []int) {
-	if w := constant(n, 1); w != nil {
+	if w := constant(n, 1); w != nil && w.Rank() == 2 {
 		axis := 1
 		if n.Int("transB", 0) != 0 {
 			axis = 0
@@ -118,6 +120,9 @@ func constant(n *onnx.Node, i int) *onnx.Tensor {
 // MinWeights is the number of elements below which storing weights in 8 bits saves less than the nodes around them cost.
 const MinWeights = 256
 
+// minChannel is the number of weights per channel below which the scales outweigh what 8 bits save.
+const minChannel = 3
+
 // Survey finds the sites of a model, in graph order, subgraphs included.
 func Survey(m *onnx.Model) []*Site {
 	var sites []*Site
@@ -150,7 +155,7 @@ func Survey(m *onnx.Model) []*Site {
 }
 
 func refuse(s *Site) Reason {
-	var elements int
+	var elements, channels int
 	for i := range s.Inputs {
 		v := s.Weight(i)
 		t := v.Const()
@@ -163,9 +168,15 @@ func refuse(s *Site) Reason {
 			}
 		}
 		elements += t.Len()
+		if a := s.Axes[i]; a < t.Rank() {
+			channels += int(t.Dims[a])
+		}
 	}
 	if elements < MinWeights {
 		return Reason{ID: "weights-small", Text: fmt.Sprintf("%d weights: storing them in 8 bits would save less than the nodes for it cost", elements)}
+	}
+	if elements < minChannel*channels {
+		return Reason{ID: "weights-small", Text: fmt.Sprintf("%d weights in %d channels: each would have a scale of its own, which would save nothing", elements, channels)}
 	}
 	return Reason{}
 }
