@@ -176,9 +176,7 @@ func binary(types binaryTypes) maker {
 // binaryOf makes the kernels of a binary operator whose attributes matter.
 func binaryOf(types func(n *onnx.Node) (binaryTypes, error)) maker {
 	return half(func(b *builder, n *onnx.Node) (kernel, error) {
-		if n.Int("broadcast", 0) != 0 || n.Attr("axis") != nil {
-			return nil, fmt.Errorf("broadcasting by attribute (before opset 7) is %w", ErrUnsupported)
-		}
+		legacy, axis := n.Int("broadcast", 0) != 0, n.Int("axis", -1)
 		types, err := types(n)
 		if err != nil {
 			return nil, err
@@ -197,11 +195,30 @@ func binaryOf(types func(n *onnx.Node) (binaryTypes, error)) maker {
 			if !ok {
 				return fmt.Errorf("elements of %s are %w", a.Type, ErrUnsupported)
 			}
+			if legacy {
+				b = r.placed(a, b, axis)
+			}
 			y := r.out(0, t.result, k.shape(r, a, b)...)
 			k.apply(r, t.body, y, a, b, loop)
 			return nil
 		}, nil
 	})
+}
+
+// placed gives b the rank of a where opsets before 7 ask for it: its dimensions begin at an axis of a.
+func (r *run) placed(a, b *onnx.Tensor, axis int64) *onnx.Tensor {
+	if axis == -1 || b.Rank() == 0 {
+		return b
+	}
+	dims := make([]int64, a.Rank()-r.axisOf(axis, a.Rank()))
+	if len(dims) < b.Rank() {
+		r.failf("shape %v does not fit into %v from axis %d on", b.Dims, a.Dims, axis)
+	}
+	for i := range dims {
+		dims[i] = 1
+	}
+	copy(dims, b.Dims)
+	return b.Reshaped(dims...)
 }
 
 // variadic makes the kernels of an operator on any number of operands: a ∘ b ∘ c ...; finish, if there is one, gets the
