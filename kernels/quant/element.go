@@ -19,9 +19,7 @@ func NewSum(sa float32, za int32, sb float32, zb int32, sc float32, zc int32, si
 	return s
 }
 
-// Add computes dst[i] = sat(rint(fma(a, sa/sc, fma(b, sb/sc, fixed)))) with fixed = zc - fma(sa/sc, za, f32(sb/sc·zb)).
-// Operand a begins at a[0] and takes steps of stepA, 0 or 1; b alike.
-func (s *Sum) Add(dst, a, b []uint8, stepA, stepB int) {
+func (s *Sum) addGo(dst, a, b []uint8, stepA, stepB int) {
 	lo, hi := Limits(s.signed)
 	l, h := float32(lo), float32(hi)
 	for i := range dst {
@@ -43,8 +41,7 @@ func NewProduct(sa float32, za int32, sb float32, zb int32, sc float32, zc int32
 	return Product{za: za, zb: zb, multiplier: float32(sa*sb) / sc, zc: float32(zc), signed: signed}
 }
 
-// Mul computes dst[i] = sat(rint(f32(f32(f32((a-za)(b-zb))·f32(f32(sa·sb)/sc)) + zc))), with steps as in Add.
-func (p *Product) Mul(dst, a, b []uint8, stepA, stepB int) {
+func (p *Product) mulGo(dst, a, b []uint8, stepA, stepB int) {
 	lo, hi := Limits(p.signed)
 	l, h := float32(lo), float32(hi)
 	for i := range dst {

@@ -33,8 +33,7 @@ func round(v, lo, hi float32) int32 {
 	return int32(math.Float32bits(float32(v+magic))) - magicBits
 }
 
-// Quantize computes dst[i] = sat(rint(f32(x[i]/scale)) + zero).
-func Quantize(dst []uint8, x []float32, scale float32, zero int32, signed bool) {
+func quantizeGo(dst []uint8, x []float32, scale float32, zero int32, signed bool) {
 	lo, hi := Limits(signed)
 	l, h := float32(lo-zero), float32(hi-zero)
 	x = x[:len(dst)]
@@ -43,8 +42,7 @@ func Quantize(dst []uint8, x []float32, scale float32, zero int32, signed bool) 
 	}
 }
 
-// Dequantize computes dst[i] = f32(f32(x[i]-zero)·scale).
-func Dequantize(dst []float32, x []uint8, scale float32, zero int32, signed bool) {
+func dequantizeGo(dst []float32, x []uint8, scale float32, zero int32, signed bool) {
 	x = x[:len(dst)]
 	if signed {
 		for i, v := range x {
@@ -57,8 +55,7 @@ func Dequantize(dst []float32, x []uint8, scale float32, zero int32, signed bool
 	}
 }
 
-// Requantize computes dst[i] = sat(rint(f32(f32(acc[i])·multiplier[i])) + zero).
-func Requantize(dst []uint8, acc []int32, multiplier []float32, zero int32, signed bool) {
+func requantizeGo(dst []uint8, acc []int32, multiplier []float32, zero int32, signed bool) {
 	lo, hi := Limits(signed)
 	l, h := float32(lo-zero), float32(hi-zero)
 	acc, multiplier = acc[:len(dst)], multiplier[:len(dst)]
@@ -67,8 +64,7 @@ func Requantize(dst []uint8, acc []int32, multiplier []float32, zero int32, sign
 	}
 }
 
-// Scale computes dst[i] = f32(f32(acc[i])·multiplier[i]) + bias[i]; bias may be nil.
-func Scale(dst []float32, acc []int32, multiplier, bias []float32) {
+func scaleGo(dst []float32, acc []int32, multiplier, bias []float32) {
 	acc, multiplier = acc[:len(dst)], multiplier[:len(dst)]
 	if bias == nil {
 		for i, v := range acc {
@@ -90,8 +86,7 @@ func Map(dst, x []uint8, table *[256]uint8) {
 	}
 }
 
-// MinMax returns the least and the greatest of 0 and the elements of x; NaN is passed over.
-func MinMax(x []float32) (lo, hi float32) {
+func minMaxGo(x []float32) (lo, hi float32) {
 	for _, v := range x {
 		if v < lo {
 			lo = v

@@ -1,0 +1,136 @@
+package quant
+
+import "github.com/zqonnx/zqonnx/kernels/cpu"
+
+// The vector loops take n blocks of 8 elements, n ≥ 1, and give the bits of the plain Go loops of the same names.
+
+//go:noescape
+func requantizeAVX2(n int, dst *uint8, acc *int32, multiplier *float32, lo, hi float32, zero int32)
+
+//go:noescape
+func quantizeAVX2(n int, dst *uint8, x *float32, scale, lo, hi float32, zero int32)
+
+//go:noescape
+func dequantizeAVX2(n int, dst *float32, x *uint8, scale float32, zero int32, flip uint64)
+
+//go:noescape
+func scaleAVX2(n int, dst *float32, acc *int32, multiplier, bias *float32)
+
+//go:noescape
+func addAVX2(n int, dst, a, b *uint8, ratioA, ratioB, fixed, lo, hi float32, offset int32, flip uint64)
+
+//go:noescape
+func mulAVX2(n int, dst, a, b *uint8, multiplier, zc, lo, hi float32, za, zb int32, flip uint64)
+
+//go:noescape
+func minMaxAVX2(n int, x *float32, least, greatest *[8]float32)
+
+// blocks returns how many elements of n the vector loops take.
+func blocks(n int) int {
+	if n < 8 || cpu.Current() < cpu.AVX2 {
+		return 0
+	}
+	return n &^ 7
+}
+
+// flipOf turns int8 codes to uint8 codes 128 above, eight at a time.
+func flipOf(signed bool) (flip uint64, offset int32) {
+	if signed {
+		return 0x8080808080808080, 128
+	}
+	return 0, 0
+}
+
+// Quantize computes dst[i] = sat(rint(f32(x[i]/scale)) + zero).
+func Quantize(dst []uint8, x []float32, scale float32, zero int32, signed bool) {
+	x = x[:len(dst)]
+	n := blocks(len(dst))
+	if n > 0 {
+		lo, hi := Limits(signed)
+		quantizeAVX2(n/8, &dst[0], &x[0], scale, float32(lo-zero), float32(hi-zero), zero)
+	}
+	quantizeGo(dst[n:], x[n:], scale, zero, signed)
+}
+
+// Dequantize computes dst[i] = f32(f32(x[i]-zero)·scale).
+func Dequantize(dst []float32, x []uint8, scale float32, zero int32, signed bool) {
+	x = x[:len(dst)]
+	n := blocks(len(dst))
+	if n > 0 {
+		flip, offset := flipOf(signed)
+		dequantizeAVX2(n/8, &dst[0], &x[0], scale, zero+offset, flip)
+	}
+	dequantizeGo(dst[n:], x[n:], scale, zero, signed)
+}
+
+// Requantize computes dst[i] = sat(rint(f32(f32(acc[i])·multiplier[i])) + zero).
+func Requantize(dst []uint8, acc []int32, multiplier []float32, zero int32, signed bool) {
+	acc, multiplier = acc[:len(dst)], multiplier[:len(dst)]
+	n := blocks(len(dst))
+	if n > 0 {
+		lo, hi := Limits(signed)
+		requantizeAVX2(n/8, &dst[0], &acc[0], &multiplier[0], float32(lo-zero), float32(hi-zero), zero)
+	}
+	requantizeGo(dst[n:], acc[n:], multiplier[n:], zero, signed)
+}
+
+// Scale computes dst[i] = f32(f32(acc[i])·multiplier[i]) + bias[i]; bias may be nil.
+func Scale(dst []float32, acc []int32, multiplier, bias []float32) {
+	acc, multiplier = acc[:len(dst)], multiplier[:len(dst)]
+	n := blocks(len(dst))
+	if n > 0 {
+		var b *float32
+		if bias != nil {
+			b = &bias[:len(dst)][0]
+		}
+		scaleAVX2(n/8, &dst[0], &acc[0], &multiplier[0], b)
+	}
+	if bias != nil {
+		bias = bias[n:]
+	}
+	scaleGo(dst[n:], acc[n:], multiplier[n:], bias)
+}
+
+// Add computes dst[i] = sat(rint(fma(a, sa/sc, fma(b, sb/sc, fixed)))) with fixed = zc - fma(sa/sc, za, f32(sb/sc·zb)).
+// Operand a begins at a[0] and takes steps of stepA, 0 or 1; b alike.
+func (s *Sum) Add(dst, a, b []uint8, stepA, stepB int) {
+	n := 0
+	if stepA == 1 && stepB == 1 {
+		a, b = a[:len(dst)], b[:len(dst)]
+		if n = blocks(len(dst)); n > 0 {
+			lo, hi := Limits(s.signed)
+			flip, offset := flipOf(s.signed)
+			addAVX2(n/8, &dst[0], &a[0], &b[0], s.ratioA, s.ratioB, s.fixed, float32(lo), float32(hi), offset, flip)
+		}
+	}
+	s.addGo(dst[n:], a[n*stepA:], b[n*stepB:], stepA, stepB)
+}
+
+// Mul computes dst[i] = sat(rint(f32(f32(f32((a-za)(b-zb))·f32(f32(sa·sb)/sc)) + zc))), with steps as in Add.
+func (p *Product) Mul(dst, a, b []uint8, stepA, stepB int) {
+	n := 0
+	if stepA == 1 && stepB == 1 {
+		a, b = a[:len(dst)], b[:len(dst)]
+		if n = blocks(len(dst)); n > 0 {
+			lo, hi := Limits(p.signed)
+			flip, offset := flipOf(p.signed)
+			mulAVX2(n/8, &dst[0], &a[0], &b[0], p.multiplier, p.zc, float32(lo), float32(hi), p.za+offset, p.zb+offset, flip)
+		}
+	}
+	p.mulGo(dst[n:], a[n*stepA:], b[n*stepB:], stepA, stepB)
+}
+
+// MinMax returns the least and the greatest of 0 and the elements of x; NaN is passed over.
+func MinMax(x []float32) (lo, hi float32) {
+	n := blocks(len(x))
+	if n == 0 {
+		return minMaxGo(x)
+	}
+	var least, greatest [8]float32
+	minMaxAVX2(n/8, &x[0], &least, &greatest)
+	lo, hi = minMaxGo(x[n:])
+	for i := range least {
+		lo, hi = min(lo, least[i]), max(hi, greatest[i])
+	}
+	return lo, hi
+}

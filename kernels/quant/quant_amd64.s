@@ -1,0 +1,228 @@
+#include "textflag.h"
+
+// Picks the low byte of each of 8 32-bit words, 4 in either half.
+DATA lowBytes<>+0(SB)/8, $0x808080800c080400
+DATA lowBytes<>+8(SB)/8, $0x8080808080808080
+DATA lowBytes<>+16(SB)/8, $0x808080800c080400
+DATA lowBytes<>+24(SB)/8, $0x8080808080808080
+GLOBL lowBytes<>(SB), RODATA|NOPTR, $32
+
+// STORE8 rounds the 8 floats in Y0 half to even, limits them to Y13 … Y14 before, and stores the low bytes at DI. A NaN
+// becomes Y13. ADD is an integer addition of Y15 after rounding, or nothing.
+#define ROUND \
+	VMAXPS Y13, Y0, Y0 \
+	VMINPS Y14, Y0, Y0 \
+	VCVTPS2DQ Y0, Y0
+
+#define STORE8 \
+	VPSHUFB Y12, Y0, Y0 \
+	VEXTRACTI128 $1, Y0, X1 \
+	VPUNPCKLDQ X1, X0, X0 \
+	VMOVQ X0, (DI)
+
+// func requantizeAVX2(n int, dst *uint8, acc *int32, multiplier *float32, lo, hi float32, zero int32)
+TEXT ·requantizeAVX2(SB), NOSPLIT, $0-44
+	MOVQ n+0(FP), CX
+	MOVQ dst+8(FP), DI
+	MOVQ acc+16(FP), SI
+	MOVQ multiplier+24(FP), DX
+	VBROADCASTSS lo+32(FP), Y13
+	VBROADCASTSS hi+36(FP), Y14
+	VBROADCASTSS zero+40(FP), Y15
+	VMOVDQU lowBytes<>(SB), Y12
+
+loop:
+	VCVTDQ2PS (SI), Y0
+	VMULPS (DX), Y0, Y0
+	ROUND
+	VPADDD Y15, Y0, Y0
+	STORE8
+	ADDQ $32, SI
+	ADDQ $32, DX
+	ADDQ $8, DI
+	DECQ CX
+	JNZ  loop
+	VZEROUPPER
+	RET
+
+// func quantizeAVX2(n int, dst *uint8, x *float32, scale, lo, hi float32, zero int32)
+TEXT ·quantizeAVX2(SB), NOSPLIT, $0-40
+	MOVQ n+0(FP), CX
+	MOVQ dst+8(FP), DI
+	MOVQ x+16(FP), SI
+	VBROADCASTSS scale+24(FP), Y11
+	VBROADCASTSS lo+28(FP), Y13
+	VBROADCASTSS hi+32(FP), Y14
+	VBROADCASTSS zero+36(FP), Y15
+	VMOVDQU lowBytes<>(SB), Y12
+
+loop:
+	VMOVUPS (SI), Y0
+	VDIVPS Y11, Y0, Y0
+	ROUND
+	VPADDD Y15, Y0, Y0
+	STORE8
+	ADDQ $32, SI
+	ADDQ $8, DI
+	DECQ CX
+	JNZ  loop
+	VZEROUPPER
+	RET
+
+// func dequantizeAVX2(n int, dst *float32, x *uint8, scale float32, zero int32, flip uint64)
+TEXT ·dequantizeAVX2(SB), NOSPLIT, $0-40
+	MOVQ n+0(FP), CX
+	MOVQ dst+8(FP), DI
+	MOVQ x+16(FP), SI
+	VBROADCASTSS scale+24(FP), Y11
+	VBROADCASTSS zero+28(FP), Y12
+	MOVQ flip+32(FP), X13
+
+loop:
+	VMOVQ (SI), X0
+	VPXOR X13, X0, X0
+	VPMOVZXBD X0, Y0
+	VPSUBD Y12, Y0, Y0
+	VCVTDQ2PS Y0, Y0
+	VMULPS Y11, Y0, Y0
+	VMOVUPS Y0, (DI)
+	ADDQ $8, SI
+	ADDQ $32, DI
+	DECQ CX
+	JNZ  loop
+	VZEROUPPER
+	RET
+
+// func scaleAVX2(n int, dst *float32, acc *int32, multiplier, bias *float32)
+TEXT ·scaleAVX2(SB), NOSPLIT, $0-40
+	MOVQ n+0(FP), CX
+	MOVQ dst+8(FP), DI
+	MOVQ acc+16(FP), SI
+	MOVQ multiplier+24(FP), DX
+	MOVQ bias+32(FP), BX
+	TESTQ BX, BX
+	JZ   plain
+
+loop:
+	VCVTDQ2PS (SI), Y0
+	VMULPS (DX), Y0, Y0
+	VADDPS (BX), Y0, Y0
+	VMOVUPS Y0, (DI)
+	ADDQ $32, SI
+	ADDQ $32, DX
+	ADDQ $32, BX
+	ADDQ $32, DI
+	DECQ CX
+	JNZ  loop
+	VZEROUPPER
+	RET
+
+plain:
+	VCVTDQ2PS (SI), Y0
+	VMULPS (DX), Y0, Y0
+	VMOVUPS Y0, (DI)
+	ADDQ $32, SI
+	ADDQ $32, DX
+	ADDQ $32, DI
+	DECQ CX
+	JNZ  plain
+	VZEROUPPER
+	RET
+
+// func addAVX2(n int, dst, a, b *uint8, ratioA, ratioB, fixed, lo, hi float32, offset int32, flip uint64)
+TEXT ·addAVX2(SB), NOSPLIT, $0-64
+	MOVQ n+0(FP), CX
+	MOVQ dst+8(FP), DI
+	MOVQ a+16(FP), SI
+	MOVQ b+24(FP), DX
+	VBROADCASTSS ratioA+32(FP), Y8
+	VBROADCASTSS ratioB+36(FP), Y9
+	VBROADCASTSS fixed+40(FP), Y10
+	VBROADCASTSS lo+44(FP), Y13
+	VBROADCASTSS hi+48(FP), Y14
+	VBROADCASTSS offset+52(FP), Y11
+	MOVQ flip+56(FP), X7
+	VMOVDQU lowBytes<>(SB), Y12
+
+loop:
+	VMOVQ (SI), X0
+	VMOVQ (DX), X1
+	VPXOR X7, X0, X0
+	VPXOR X7, X1, X1
+	VPMOVZXBD X0, Y0
+	VPMOVZXBD X1, Y1
+	VPSUBD Y11, Y0, Y0
+	VPSUBD Y11, Y1, Y1
+	VCVTDQ2PS Y0, Y0
+	VCVTDQ2PS Y1, Y1
+	VFMADD213PS Y10, Y9, Y1
+	VFMADD213PS Y1, Y8, Y0
+	ROUND
+	STORE8
+	ADDQ $8, SI
+	ADDQ $8, DX
+	ADDQ $8, DI
+	DECQ CX
+	JNZ  loop
+	VZEROUPPER
+	RET
+
+// func mulAVX2(n int, dst, a, b *uint8, multiplier, zc, lo, hi float32, za, zb int32, flip uint64)
+TEXT ·mulAVX2(SB), NOSPLIT, $0-64
+	MOVQ n+0(FP), CX
+	MOVQ dst+8(FP), DI
+	MOVQ a+16(FP), SI
+	MOVQ b+24(FP), DX
+	VBROADCASTSS multiplier+32(FP), Y8
+	VBROADCASTSS zc+36(FP), Y9
+	VBROADCASTSS lo+40(FP), Y13
+	VBROADCASTSS hi+44(FP), Y14
+	VBROADCASTSS za+48(FP), Y10
+	VBROADCASTSS zb+52(FP), Y11
+	MOVQ flip+56(FP), X7
+	VMOVDQU lowBytes<>(SB), Y12
+
+loop:
+	VMOVQ (SI), X0
+	VMOVQ (DX), X1
+	VPXOR X7, X0, X0
+	VPXOR X7, X1, X1
+	VPMOVZXBD X0, Y0
+	VPMOVZXBD X1, Y1
+	VPSUBD Y10, Y0, Y0
+	VPSUBD Y11, Y1, Y1
+	VPMULLD Y1, Y0, Y0
+	VCVTDQ2PS Y0, Y0
+	VMULPS Y8, Y0, Y0
+	VADDPS Y9, Y0, Y0
+	ROUND
+	STORE8
+	ADDQ $8, SI
+	ADDQ $8, DX
+	ADDQ $8, DI
+	DECQ CX
+	JNZ  loop
+	VZEROUPPER
+	RET
+
+// func minMaxAVX2(n int, x *float32, least, greatest *[8]float32)
+TEXT ·minMaxAVX2(SB), NOSPLIT, $0-32
+	MOVQ n+0(FP), CX
+	MOVQ x+8(FP), SI
+	MOVQ least+16(FP), DI
+	MOVQ greatest+24(FP), DX
+	VMOVUPS (DI), Y0
+	VMOVUPS (DX), Y1
+
+loop:
+	// The second operand wins where one is NaN: here what was least so far.
+	VMOVUPS (SI), Y2
+	VMINPS Y0, Y2, Y0
+	VMAXPS Y1, Y2, Y1
+	ADDQ $32, SI
+	DECQ CX
+	JNZ  loop
+	VMOVUPS Y0, (DI)
+	VMOVUPS Y1, (DX)
+	VZEROUPPER
+	RET

@@ -1,0 +1,156 @@
+package quant
+
+import (
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/zqonnx/zqonnx/kernels/cpu"
+)
+
+// The special values: ties, limits, what overflows, and what is no number.
+var special = []float32{
+	0, float32(math.Copysign(0, -1)), 0.5, -0.5, 1.5, 2.5, 126.5, 127.5, -128.5, 255.5, 1e9, -1e9, float32(math.Inf(1)),
+	float32(math.Inf(-1)), float32(math.NaN()), math.SmallestNonzeroFloat32, math.MaxFloat32,
+}
+
+func values(r *rand.Rand, n int) []float32 {
+	x := make([]float32, n)
+	for i := range x {
+		switch r.IntN(3) {
+		case 0:
+			x[i] = special[r.IntN(len(special))]
+		case 1:
+			x[i] = float32(r.IntN(600)-300) / 2
+		default:
+			x[i] = float32(r.NormFloat64() * 50)
+		}
+	}
+	return x
+}
+
+func codes(r *rand.Rand, n int) []uint8 {
+	x := make([]uint8, n)
+	for i := range x {
+		x[i] = uint8(r.Uint32())
+	}
+	return x
+}
+
+// TestRungs holds every rung to the plain Go loops, at lengths around the vectors'.
+func TestRungs(t *testing.T) {
+	for _, rung := range cpu.All() {
+		t.Run(rung.String(), func(t *testing.T) {
+			if !rung.Available() {
+				t.Skip("this CPU lacks it")
+			}
+			defer cpu.Set(rung)()
+			r := rand.New(rand.NewPCG(1, 2))
+			for n := range 70 {
+				for _, signed := range []bool{false, true} {
+					checkRung(t, r, n, signed)
+				}
+			}
+		})
+	}
+}
+
+func checkRung(t *testing.T, r *rand.Rand, n int, signed bool) {
+	t.Helper()
+	zero := int32(r.IntN(256))
+	if signed {
+		zero -= 128
+	}
+	scale := []float32{1, 0.25, 0.0371}[r.IntN(3)]
+	x, a, b := values(r, n), codes(r, n), codes(r, n)
+	acc := make([]int32, n)
+	for i := range acc {
+		acc[i] = int32(r.Uint32()) >> r.IntN(32)
+	}
+	multiplier, bias := values(r, n), values(r, n)
+	sum := NewSum(scale, zero, 0.5, -zero/2, 0.0441, zero/2, signed)
+	product := NewProduct(scale, zero, 0.5, -zero/2, 0.9, zero/2, signed)
+
+	same := func(what string, got, want any) {
+		t.Helper()
+		if d := cmp.Diff(want, got, cmpopts.EquateNaNs()); d != "" {
+			t.Fatalf("%s, %d elements, signed %v, zero %d, scale %v: %s", what, n, signed, zero, scale, d)
+		}
+	}
+	bytes := func(what string, f, plain func(dst []uint8)) {
+		t.Helper()
+		got, want := make([]uint8, n), make([]uint8, n)
+		f(got)
+		plain(want)
+		same(what, got, want)
+	}
+	floats := func(what string, f, plain func(dst []float32)) {
+		t.Helper()
+		got, want := make([]float32, n), make([]float32, n)
+		f(got)
+		plain(want)
+		same(what, got, want)
+	}
+	bytes("Quantize", func(d []uint8) { Quantize(d, x, scale, zero, signed) }, func(d []uint8) { quantizeGo(d, x, scale, zero, signed) })
+	bytes("Requantize", func(d []uint8) { Requantize(d, acc, multiplier, zero, signed) },
+		func(d []uint8) { requantizeGo(d, acc, multiplier, zero, signed) })
+	bytes("Add", func(d []uint8) { sum.Add(d, a, b, 1, 1) }, func(d []uint8) { sum.addGo(d, a, b, 1, 1) })
+	bytes("Mul", func(d []uint8) { product.Mul(d, a, b, 1, 1) }, func(d []uint8) { product.mulGo(d, a, b, 1, 1) })
+	floats("Dequantize", func(d []float32) { Dequantize(d, a, scale, zero, signed) },
+		func(d []float32) { dequantizeGo(d, a, scale, zero, signed) })
+	floats("Scale", func(d []float32) { Scale(d, acc, multiplier, bias) }, func(d []float32) { scaleGo(d, acc, multiplier, bias) })
+	floats("Scale without bias", func(d []float32) { Scale(d, acc, multiplier, nil) },
+		func(d []float32) { scaleGo(d, acc, multiplier, nil) })
+	lo, hi := MinMax(x)
+	wantLo, wantHi := minMaxGo(x)
+	same("MinMax", [2]float32{lo, hi}, [2]float32{wantLo, wantHi})
+}
+
+// TestQuantizeIsTheDefinition checks the plain loop against the formula in float64.
+func TestQuantizeIsTheDefinition(t *testing.T) {
+	for _, scale := range []float32{1, 0.5, 0.0371, 3} {
+		for i := -4000; i <= 4000; i++ {
+			x := float32(i) / 8
+			got := make([]uint8, 1)
+			quantizeGo(got, []float32{x}, scale, 7, false)
+			want := max(0, min(math.RoundToEven(float64(x/scale))+7, 255))
+			if float64(got[0]) != want {
+				t.Fatalf("x %v, scale %v: code %d, not %v", x, scale, got[0], want)
+			}
+		}
+	}
+}
+
+// TestSmallFloats: every value of a type encodes to itself, midpoints go to the even code, overflow does as told.
+func TestSmallFloats(t *testing.T) {
+	for name, f := range map[string]*SmallFloat{"E4M3FN": E4M3FN, "E4M3FNUZ": E4M3FNUZ, "E5M2": E5M2, "E5M2FNUZ": E5M2FNUZ, "E2M1": E2M1} {
+		for c := range len(f.positive) {
+			v := f.Decode(uint8(c))
+			if got := f.Encode(v, true); got != uint8(c) {
+				t.Errorf("%s: %v has code %#x, not %#x", name, v, got, c)
+			}
+			if c+1 < len(f.positive) {
+				even := uint8(c + c&1)
+				if got := f.Encode((v+f.positive[c+1])/2, true); got != even {
+					t.Errorf("%s: the middle of codes %#x and %#x has code %#x, not %#x", name, c, c+1, got, even)
+				}
+			}
+		}
+		largest := uint8(len(f.positive) - 1)
+		if got := f.Encode(math.MaxFloat32, true); got != largest {
+			t.Errorf("%s: the largest float32 saturates to %#x, not %#x", name, got, largest)
+		}
+	}
+	for _, c := range []struct {
+		f    *SmallFloat
+		v    float32
+		want uint8
+	}{{E4M3FN, 448, 0x7e}, {E4M3FN, 465, 0x7f}, {E5M2, 57344, 0x7b}, {E5M2, 61440, 0x7c}, {E4M3FNUZ, 1e6, 0x80}, {E2M1, -6, 0xf}} {
+		if got := c.f.Encode(c.v, false); got != c.want {
+			t.Errorf("%v: code %#x, not %#x", c.v, got, c.want)
+		}
+	}
+}
