@@ -1,0 +1,358 @@
+#!/usr/bin/env python3
+"""Quantize real models, score them with ONNX Runtime and with zqonnx's own engine, and hold them to limits.
+
+  .ci/judge.py                          every row of ROWS whose data are here
+  .ci/judge.py --only kwt1 --bench      one model, and how long it takes against its float original
+  .ci/judge.py --peers --bench --write  the same with onnxruntime.quantization; the tables go into docs/benchmarks.md
+
+Models, tasks and the scoring come from the folder of shared data: $ZQONNX_SHARED, or ../shared beside the repository. Some
+tasks need data of their own, named by JUDGE_IMAGENET, JUDGE_CIFAR10 and JUDGE_MINILM; they are skipped without.
+Needs numpy, onnx, onnxruntime and pillow. Exit status: 0 all within limits, 1 not, 2 wrong usage, 3 no shared data.
+"""
+
+import argparse
+import json
+import operator
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = Path(os.environ.get("ZQONNX_SHARED") or ROOT.parent / "shared").resolve()
+JUDGE = SHARED / "judge/judge.py"
+DOCUMENT = ROOT / "docs/benchmarks.md"
+
+SILERO = "--state stateN=state --value sr=16000"
+GTCRN = "--state conv_cache_out=conv_cache --state tra_cache_out=tra_cache --state inter_cache_out=inter_cache"
+
+
+@dataclass
+class Row:
+    task: str
+    metric: str            # the one that drop, the table and the engine's check are about
+    calib: int             # samples given with --calib; 0: none
+    flags: str
+    limits: str            # "NAME>=NUMBER, ..." of the names in score()
+
+
+# Each row is a task, what zqonnx is told, and what the file it writes must reach in ONNX Runtime.
+ROWS = [
+    Row("mnist-cnn", "top1", 128, "", "drop<=.002, sqnr>=34.8"),
+    Row("kws-dscnn", "top1", 128, "", "drop<=.003, sqnr>=28"),
+    Row("kwt1", "top1", 0, "", "top1>=.974, sqnr>=30"),
+    Row("kwt1", "top1", 0, "--activations token", "sqnr>=35"),
+    Row("kwt1", "top1", 128, "", "top1>=.972, sqnr>=22"),
+    Row("stories260k-llama", "perplexity", 0, "", "perplexity<=4.300, sqnr>=32"),
+    Row("stories260k-llama", "perplexity", 0, "--activations token", "perplexity<=4.280, sqnr>=36"),
+    Row("minilm-stsb", "partner_top1", 0, "", "drop<=0, sqnr>=22, size<=.30"),
+    Row("resnet20-cifar10", "top1", 0, "", "sqnr>=37, size<=.30"),
+    Row("resnet20-cifar10", "top1", 128, "", "drop<=.003, sqnr>=27.8"),
+    Row("squeezenet-imagenet", "top1", 0, "", "sqnr>=29"),
+    Row("squeezenet-imagenet", "top1", 128, "", "drop<=.005, sqnr>=19.8"),
+    Row("mobilenet-v1-075-imagenet", "top1", 0, "", "sqnr>=18.9"),
+    Row("mobilenet-v1-075-imagenet", "top1", 128, "", "drop<=.010, sqnr>=16.9"),
+    Row("ultraface-rfb320", "f1_iou50", 128, "", "f1_iou50>=.995"),
+    Row("super-resolution", "psnr_db", 128, "", "drop<=3"),
+    Row("ppocr-det", "map_iou", 128, "", "map_iou>=.80"),
+    Row("silero-vad", "file_accuracy", 0, "", "file_accuracy>=1"),
+    Row("silero-vad", "file_accuracy", 128, SILERO, "file_accuracy>=1"),
+    Row("silero-vad-ifless", "file_accuracy", 0, "", "file_accuracy>=1"),
+    Row("silero-vad-ifless", "file_accuracy", 128, SILERO, "file_accuracy>=1"),
+    Row("gtcrn", "si_snr_db", 0, "", "si_snr_db>=30"),
+    Row("gtcrn", "si_snr_db", 128, GTCRN, "si_snr_db>=30"),
+]
+
+# Of the file in zqonnx's engine against the same file in ONNX Runtime, on the same samples.
+ENGINE_SQNR = 45           # dB, at least
+ENGINE_METRIC = .002       # of the metric, at most; one sample where that is less than one
+
+WHOLE = {"minilm-stsb"}    # their metric compares samples with each other: all of them are needed
+
+COMPARE = {">=": operator.ge, "<=": operator.le}
+
+
+class Failed(Exception):
+    """A program that this script runs did not do its work."""
+
+
+class NoData(Exception):
+    """The data of a task are not here."""
+
+
+def program(*command):
+    """Output of a program and the seconds it took."""
+    start = time.perf_counter()
+    p = subprocess.run([str(c) for c in command], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    if p.returncode:
+        raise (NoData if command[1] == JUDGE and p.returncode == 3 else Failed)(
+            f"{Path(command[1] if command[0] == sys.executable else command[0]).name}: exit status {p.returncode}: {p.stderr.strip()[-2000:]}")
+    return p.stdout, time.perf_counter() - start
+
+
+def judge(*args):
+    return json.loads(program(sys.executable, JUDGE, *args)[0])
+
+
+@dataclass
+class Result:
+    row: Row
+    by: str = "zqonnx"
+    score: dict = field(default_factory=dict)     # by name: the task's metrics, drop, sqnr, size
+    float_metric: float = 0
+    engine: float | None = None                   # the metric in zqonnx's engine, and on the same samples in ONNX Runtime
+    engine_ort: float | None = None
+    engine_sqnr: float | None = None
+    engine_n: int = 0
+    latency: float | None = None                  # of the quantized file over the float one
+    seconds: float = 0                            # to quantize
+    failures: list = field(default_factory=list)
+
+
+class Bench:
+    """What the rows are run with, and the files that they share."""
+
+    def __init__(self, args, folder):
+        self.args, self.folder = args, Path(folder)
+        self.binary = args.binary
+        if not self.binary:
+            self.binary = self.folder / "zqonnx"
+            program("go", "build", "-C", ROOT, "-o", self.binary, "./cmd/zqonnx")
+        sys.path.insert(0, str(JUDGE.parent))
+        import judge as module
+        self.session, self.tasks = module.session, module.load_tasks()
+
+    def calibration(self, row):
+        """Folder of calibration samples, written once for each task."""
+        folder = self.folder / f"{row.task}-calib-{row.calib}"
+        if not folder.exists():
+            judge("calib", row.task, "-n", row.calib, "-o", folder)
+        return folder
+
+    def run(self, row):
+        r = Result(row)
+        model = self.folder / "int8.onnx"
+        data = ["--calib", self.calibration(row)] if row.calib else []
+        task = self.tasks[row.task]()
+        self.path_of(task)                        # before anything is made of it
+        _, r.seconds = program(self.binary, task.model_path, model, "--force", "-q", *data, *row.flags.split())
+        self.score(r, model)
+        self.check_limits(r)
+        if not self.args.no_engine and not hasattr(task, "steps"):
+            self.compare_engine(r, task, model)
+        if self.args.bench:
+            self.bench(r, task, model)
+        return r
+
+    def path_of(self, task):
+        try:
+            return task.model_path
+        except Exception as e:
+            raise NoData(str(e)) from e
+
+    def score(self, r, model):
+        s = judge("score", r.row.task, "--model", model)
+        r.score = {**s["metric"], "drop": s["drop"][r.row.metric], "sqnr": s["agreement"]["sqnr_db"],
+                   "size": s["bytes"] / s["reference_bytes"]}
+        r.float_metric = s["reference"][r.row.metric]
+
+    def check_limits(self, r):
+        for limit in r.row.limits.split(", "):
+            name, op, number = re.fullmatch(r"(\w+)(>=|<=)([\d.]+)", limit).groups()
+            value = r.score[name]
+            # the judge rounds to 6 digits; a share that is just reached must not miss by that
+            if value is None or not COMPARE[op](round(value, 5), float(number)):
+                r.failures.append(f"{name} is {value}, must be {op} {number}")
+
+    def compare_engine(self, r, task, model):
+        """Run the file in both engines on some of the evaluation samples."""
+        samples, outputs = self.folder / "samples", self.folder / "outputs"
+        for old in [*samples.glob("*.npz"), *outputs.glob("*.npz")]:
+            old.unlink()
+        samples.mkdir(exist_ok=True)
+        import numpy as np
+        limit = 0 if task.name in WHOLE else min(self.args.samples, task.default_limit or self.args.samples)
+        feeds, labels = zip(*task.evaluation(limit))
+        for i, feed in enumerate(feeds):
+            np.savez(samples / f"sample_{i:05d}.npz", **feed)
+        program(self.binary, "run", model, "--data", samples, "-o", outputs, "-q")
+        ours = []
+        for i in range(len(feeds)):
+            with np.load(outputs / f"sample_{i:05d}.npz") as z:
+                ours.append({k: z[k] for k in z.files})
+        theirs = self.outputs(task, model, feeds)
+        if task.self_labelled:
+            labels = self.outputs(task, task.model_path, feeds)
+        ours = [{k: o[k] for k in t} for o, t in zip(ours, theirs)]     # the outputs the task looks at
+        r.engine, r.engine_ort = (task.score(o, labels)[r.row.metric] for o in (ours, theirs))
+        r.engine_sqnr, r.engine_n = task.agreement(ours, theirs)["sqnr_db"], len(feeds)
+        if not r.engine_sqnr >= ENGINE_SQNR:
+            r.failures.append(f"the engine is {r.engine_sqnr:.1f} dB from ONNX Runtime, must be >= {ENGINE_SQNR}")
+        near = max(ENGINE_METRIC * max(1, abs(r.engine_ort)), 1 / len(feeds) if r.row.metric.endswith("top1") else 0)
+        if not abs(r.engine - r.engine_ort) <= near + 1e-9:
+            r.failures.append(f"{r.row.metric} is {r.engine} in the engine and {r.engine_ort} in ONNX Runtime, must be within {near:.4f}")
+
+    def outputs(self, task, model, feeds):
+        session = self.session(model)
+        return [task.run(session, feed) for feed in feeds]
+
+    def bench(self, r, task, model):
+        feed = next(iter(task.calibration(1)))
+        options = []
+        for name, x in feed.items():
+            options += ["--shape", f"{name}={','.join(map(str, x.shape))}"] if x.shape else ["--value", f"{name}={x}"]
+        times = judge("bench", task.model_path, model, "--seconds", self.args.seconds, *options)["files"]
+        r.latency = times[1]["min_ratio"]
+
+    def run_peer(self, row):
+        """The same with onnxruntime.quantization's defaults: dynamic without data, static with."""
+        from onnxruntime import quantization as q
+        r = Result(row, by="onnxruntime.quantization")
+        task, model = self.tasks[row.task](), self.folder / "peer.onnx"
+        self.path_of(task)
+        calib = self.calibration(row) if row.calib else None
+        start = time.perf_counter()
+        try:
+            if calib:
+                q.quantize_static(str(task.model_path), str(model), npz_reader(calib))
+            else:
+                q.quantize_dynamic(str(task.model_path), str(model))
+            r.seconds = time.perf_counter() - start
+            self.score(r, model)
+            if self.args.bench:
+                self.bench(r, task, model)
+        except Exception as e:                    # a peer's failure is a figure too
+            r.failures.append(f"{type(e).__name__}: {e}".splitlines()[0][:200])
+        return r
+
+
+def npz_reader(folder):
+    import numpy as np
+    from onnxruntime.quantization import CalibrationDataReader
+
+    class Reader(CalibrationDataReader):
+        def __init__(self):
+            self.files = iter(sorted(folder.glob("*.npz")))
+
+        def get_next(self):
+            file = next(self.files, None)
+            if file is None:
+                return None
+            with np.load(file) as z:
+                return {k: z[k] for k in z.files}
+
+    return Reader()
+
+
+# --- tables -----------------------------------------------------------------------------
+
+HEAD = ["model", "data", "flags", "metric", "FP32", "INT8 in ONNX Runtime", "SQNR", "INT8 in zqonnx", "engines agree", "size", "latency", "made in"]
+
+
+def cells(r):
+    number = lambda x, digits=4: "-" if x is None else f"{x:.{digits}f}"
+    value = lambda x: number(x, 2 if r.row.metric.endswith("_db") else 4)
+    missing = not r.score
+    return [r.row.task, f"{r.row.calib} samples" if r.row.calib else "none", r.row.flags or "-", r.row.metric,
+            "-" if missing else value(r.float_metric), "failed" if missing else value(r.score[r.row.metric]),
+            "-" if missing else f"{r.score['sqnr']:.1f} dB",
+            f"{value(r.engine)} ({value(r.engine_ort)}, n={r.engine_n})" if r.engine_n else "-",
+            "-" if r.engine_sqnr is None else f"{r.engine_sqnr:.1f} dB",
+            "-" if missing else f"{r.score['size']:.2f}", "-" if r.latency is None else f"{r.latency:.2f}",
+            f"{r.seconds:.1f} s"]
+
+
+def aligned(rows):
+    widths = [max(len(c) for c in column) for column in zip(*rows)]
+    return "\n".join("  ".join(c.ljust(w) for c, w in zip(row, widths)).rstrip() for row in rows)
+
+
+def markdown(head, rows):
+    return "\n".join("| " + " | ".join(c) + " |" for c in [head, ["---"] * len(head), *rows])
+
+
+def peer_table(results):
+    ours = {id(r.row): r for r in results if r.by == "zqonnx"}
+    figure = lambda r: [*(cells(r)[i] for i in (5, 6, 9, 10)), cells(r)[11]]
+    rows = [[*cells(ours[id(p.row)])[:5], *(f"{a} / {b}" for a, b in zip(figure(ours[id(p.row)]), figure(p)))]
+            for p in results if p.by != "zqonnx" and id(p.row) in ours]
+    return [*HEAD[:5], "INT8", "SQNR", "size", "latency", "made in"], rows
+
+
+def write_document(results):
+    """Put the tables between the marks of docs/benchmarks.md."""
+    import onnxruntime
+    cpu = next((l.split(":")[1].strip() for l in open("/proc/cpuinfo") if l.startswith("model name")), "unknown processor")
+    text = DOCUMENT.read_text()
+    tables = {"machine": f"{cpu}; ONNX Runtime {onnxruntime.__version__}; one thread.",
+              "models": markdown(HEAD, [cells(r) for r in results if r.by == "zqonnx"])}
+    head, rows = peer_table(results)
+    if rows:
+        tables["peers"] = markdown(head, rows)
+    for name, table in tables.items():
+        pattern = re.compile(f"(<!-- {name} -->\n).*?(<!-- end -->)", re.S)
+        if not pattern.search(text):
+            raise Failed(f"{DOCUMENT.name} has no place for the table {name!r}")
+        text = pattern.sub(lambda m: m[1] + table + "\n" + m[2], text, count=1)
+    DOCUMENT.write_text(text)
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--only", action="append", default=[], metavar="TASK", help="only the rows of this task (repeatable)")
+    p.add_argument("--binary", help="zqonnx (default: built from this repository)")
+    p.add_argument("--samples", type=int, default=100, metavar="N", help="evaluation samples for zqonnx's engine")
+    p.add_argument("--no-engine", action="store_true", help="score in ONNX Runtime only")
+    p.add_argument("--bench", action="store_true", help="latency against the float original")
+    p.add_argument("--seconds", type=float, default=3, help="of a file in --bench")
+    p.add_argument("--peers", action="store_true", help="also quantize with onnxruntime.quantization, without limits")
+    p.add_argument("--write", action="store_true", help="write the tables into docs/benchmarks.md")
+    args = p.parse_args()
+    if unknown := set(args.only) - {r.task for r in ROWS}:
+        p.error(f"no task {', '.join(sorted(unknown))}")
+    if args.write and args.only:
+        p.error("--write needs all rows: not with --only")
+    if not JUDGE.exists():
+        print(f"judge.py: {JUDGE} is not here: set ZQONNX_SHARED", file=sys.stderr)
+        return 3
+
+    results, skipped = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        b = Bench(args, folder)
+        for row in ROWS:
+            if args.only and row.task not in args.only:
+                continue
+            try:
+                r = b.run(row)
+            except NoData as e:
+                skipped.append(f"{row.task}: {e}")
+                continue
+            except Failed as e:
+                r = Result(row, failures=[str(e)])
+            results.append(r)
+            if args.peers:
+                results.append(b.run_peer(row))
+            for r in results[-1 - args.peers:]:
+                print("  ".join(cells(r)) + (f"  [{r.by}]" if args.peers else ""), flush=True)
+                for f in r.failures:
+                    print(f"    {'FAILED: ' if r.by == 'zqonnx' else ''}{f}", flush=True)
+    ours = [r for r in results if r.by == "zqonnx"]
+    print("\n" + aligned([HEAD, *(cells(r) for r in ours)]))
+    for line in dict.fromkeys(skipped):
+        print(f"skipped {line}")
+    failed = [r for r in ours if r.failures]
+    for r in failed:
+        for f in r.failures:
+            print("FAILED", " ".join(filter(None, [r.row.task, "--calib" * bool(r.row.calib), r.row.flags])) + ":", f)
+    if args.write:
+        write_document(results)
+    print(f"{len(ours)} rows, {len(failed)} outside their limits, {len(skipped)} skipped")
+    return 1 if failed or not ours else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
