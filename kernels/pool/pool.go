@@ -64,7 +64,7 @@ func Max[T Number](dst, x []T, channels int, g *conv.Geometry, lo, hi int, lowes
 	}
 }
 
-func maxInto[T Number](dst, x []T) {
+func maxIntoGo[T Number](dst, x []T) {
 	x = x[:len(dst)]
 	for i, v := range x {
 		if v > dst[i] {
@@ -92,12 +92,7 @@ func MaxAt[T Number](dst []T, at []int64, x []T, g *conv.Geometry, lowest T) {
 // Average computes dst[p, c] = f32(Σ x[·, c] / n) over the window of p, summed in float32 in the order of the taps; n
 // counts the taps inside the image or, with includePad, inside the image and its padding.
 func Average(dst, x []float32, channels int, g *conv.Geometry, lo, hi int, includePad bool) {
-	sum := func(dst, x []float32) {
-		for i, v := range x {
-			dst[i] += v
-		}
-	}
-	accumulate(dst, x, channels, g, lo, hi, sum, func(p int, out []float32, taps int) {
+	accumulate(dst, x, channels, g, lo, hi, addInto, func(p int, out []float32, taps int) {
 		if includePad {
 			taps = padded(g, p)
 		}
@@ -106,6 +101,12 @@ func Average(dst, x []float32, channels int, g *conv.Geometry, lo, hi int, inclu
 			out[i] /= n
 		}
 	})
+}
+
+func addIntoGo(dst, x []float32) {
+	for i, v := range x {
+		dst[i] += v
+	}
 }
 
 // padded returns how many taps of the window of output pixel p lie inside the image and its padding.
