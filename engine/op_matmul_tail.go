@@ -3,6 +3,7 @@ package engine
 import (
 	"fmt"
 
+	"github.com/zqonnx/zqonnx/kernels/conv"
 	"github.com/zqonnx/zqonnx/onnx"
 )
 
@@ -85,21 +86,9 @@ func readActivation(n *onnx.Node) (activation, error) {
 func (a *activation) apply(x []float32) {
 	switch a.kind {
 	case "Relu":
-		for i, v := range x {
-			if v < 0 { // NaN stays
-				x[i] = 0
-			}
-		}
+		conv.Relu(x)
 	case "Clip":
-		for i, v := range x {
-			if v < a.alpha {
-				v = a.alpha
-			}
-			if v > a.beta {
-				v = a.beta
-			}
-			x[i] = v
-		}
+		conv.Clip(x, a.alpha, a.beta)
 	case "LeakyRelu":
 		for i, v := range x {
 			if v < 0 {

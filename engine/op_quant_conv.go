@@ -45,7 +45,7 @@ type convInt8 struct {
 type filtersInt8 struct {
 	k      int // of a row of windows: whole groups of 4
 	panels []*gemm.PanelsInt8
-	taps   []int16 // depthwise: [taps, channels], zero points subtracted
+	taps   []int16 // depthwise: [taps, channels], zero points subtracted, and a row of zeros
 	buffer []uint8
 	zeros  []int32
 }
@@ -71,7 +71,8 @@ func (f *filtersInt8) pack(tw, tz *onnx.Tensor, groups int) error {
 		return f.zeros[o]
 	}
 	if in == 1 && out == groups && groups > 1 {
-		f.taps = grown(f.taps, len(w))
+		f.taps = grown(f.taps, len(w)+out)
+		clear(f.taps[len(w):])
 		for o := range out {
 			for t := range taps {
 				f.taps[t*out+o] = int16(codeAt(tw.Type, w, o*taps+t) - zero(o))

@@ -1,13 +1,6 @@
 package conv
 
-// DepthwiseF32 computes output lines lo … hi-1 (a line is all pixels of one (d, h)) of a convolution with one filter a
-// channel:
-//
-//	dst[p, c] = bias[c] + Σ_tap x[pixel(p, tap), c]·w[tap, c]
-//
-// The sum starts at 0 and takes the taps inside the image in order, each product rounded to float32 before it is added; the
-// bias comes last. w is [taps, channels]; bias may be nil.
-func DepthwiseF32(dst, x, w, bias []float32, channels int, g *Geometry, lo, hi int) {
+func depthwiseF32Go(dst, x, w, bias []float32, channels int, g *Geometry, lo, hi int) {
 	for line := lo; line < hi; line++ {
 		dLo, dHi, dIn := g.Span(0, line/g.Out[1])
 		hLo, hHi, hIn := g.Span(1, line%g.Out[1])
@@ -44,9 +37,7 @@ func multiplyAddF32(dst, a, b []float32) {
 	}
 }
 
-// DepthwiseU8 is DepthwiseF32 on codes: acc[p, c] = bias[c] + Σ_tap (x - zeroX)·w[tap, c], exact in int32. With signed, x
-// holds the bytes of int8 codes. w has its zero points subtracted already.
-func DepthwiseU8(acc []int32, x []uint8, signed bool, zeroX int32, w []int16, bias []int32, channels int, g *Geometry, lo, hi int) {
+func depthwiseU8Go(acc []int32, x []uint8, signed bool, zeroX int32, w []int16, bias []int32, channels int, g *Geometry, lo, hi int) {
 	flip := uint8(0)
 	if signed { // x + 128 is x ^ 0x80 as uint8, and the zero point moves along
 		flip, zeroX = 0x80, zeroX+128
@@ -80,5 +71,25 @@ func multiplyAddU8(dst []int32, a []uint8, flip uint8, zero int32, b []int16) {
 	a, b = a[:len(dst)], b[:len(dst)]
 	for i := range dst {
 		dst[i] += (int32(a[i]^flip) - zero) * int32(b[i])
+	}
+}
+
+func reluGo(x []float32) {
+	for i, v := range x {
+		if v < 0 {
+			x[i] = 0
+		}
+	}
+}
+
+func clipGo(x []float32, lo, hi float32) {
+	for i, v := range x {
+		if v < lo {
+			v = lo
+		}
+		if v > hi {
+			v = hi
+		}
+		x[i] = v
 	}
 }

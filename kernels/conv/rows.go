@@ -19,7 +19,7 @@ func Rows[T float32 | uint8](dst []T, ld int, x []T, channels, c0, c int, g *Geo
 			for kh := range g.Kernel[1] {
 				line := row[at : at+g.Kernel[2]*c]
 				at += len(line)
-				if kd < dLo || kd >= dHi || kh < hLo || kh >= hHi {
+				if kd < dLo || kd >= dHi || kh < hLo || kh >= hHi || wLo == wHi {
 					fillWith(line, fill)
 					continue
 				}
