@@ -135,7 +135,7 @@ func (f *frame) begin(ctx context.Context, feeds map[string]*onnx.Tensor, o *Run
 		if !ok {
 			return fmt.Errorf("%w: the graph has no tensor %q to give", ErrInput, name)
 		}
-		f.values[s].t = aligned(t)
+		f.values[s].t = f.inward(s, aligned(t))
 	}
 	for name, tap := range o.Tap {
 		s, ok := p.named[name]
