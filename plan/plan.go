@@ -160,8 +160,10 @@ func (n *Node) check() error {
 	switch n.Scheme {
 	case Float, Fused:
 	case Static, Dynamic, Token, WeightOnly:
-		if w := n.Weights; w != nil && (w.Type != "int8" || w.Axis < -1 || w.Rounding != "rtn" && w.Rounding != "squant") {
-			return fmt.Errorf("weights of type %q, axis %d, rounding %q are unknown", w.Type, w.Axis, w.Rounding)
+		if w := n.Weights; w != nil {
+			if _, ok := quantize.RoundingNamed(w.Rounding); !ok || w.Type != "int8" || w.Axis < -1 {
+				return fmt.Errorf("weights of type %q, axis %d, rounding %q are unknown", w.Type, w.Axis, w.Rounding)
+			}
 		}
 	default:
 		return fmt.Errorf("unknown scheme %q", n.Scheme)

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -67,6 +68,7 @@ type planner struct {
 	sqnr       map[string]float64 // of each candidate of the guard, alone
 	guarded    map[*onnx.Value]Reason
 	correction map[*Site][]float32
+	rounding   map[*Site]string // the best measured
 }
 
 // Make plans a prepared model. Facts it measures and the reasons it decides by are in the plan.
@@ -78,7 +80,7 @@ func Make(ctx context.Context, prep *Prepared, o Options) (*Plan, error) {
 		Options: o, ctx: ctx, prep: prep, graph: prep.Model.Graph, sites: Survey(prep.Model),
 		scheme: map[*Site]Scheme{}, why: map[*onnx.Node]Reason{}, float: map[*onnx.Value]bool{},
 		params: map[*onnx.Value]Activation{}, simW: map[*Site]change{}, keys: map[*onnx.Node]string{},
-		cheaper: map[*Site]float64{}, sqnr: map[string]float64{}, guarded: map[*onnx.Value]Reason{}, correction: map[*Site][]float32{},
+		cheaper: map[*Site]float64{}, sqnr: map[string]float64{}, guarded: map[*onnx.Value]Reason{}, correction: map[*Site][]float32{}, rounding: map[*Site]string{},
 	}
 	for n := range m.graph.AllNodes() {
 		m.keys[n] = n.Key()
@@ -166,6 +168,9 @@ func (m *planner) chooseSchemes() error {
 		}
 	}
 	if err := m.placeStatic(); err != nil {
+		return err
+	}
+	if err := m.chooseRoundings(); err != nil {
 		return err
 	}
 	m.pay()
@@ -414,7 +419,7 @@ func (m *planner) plan() *Plan {
 			d.Reason = whyFloat(m.Target, n)
 		}
 		if s != nil && d.Scheme != Float {
-			d.Weights = &Weights{Type: "int8", Axis: s.Axes[0], Rounding: s.Rounding(), Correction: m.correction[s]}
+			d.Weights = &Weights{Type: "int8", Axis: s.Axes[0], Rounding: cmp.Or(m.rounding[s], s.Rounding()), Correction: m.correction[s]}
 		}
 		p.Nodes = append(p.Nodes, d)
 	}

@@ -63,15 +63,25 @@ func (m *planner) weights(s *Site) (change, error) {
 	if c, ok := m.simW[s]; ok {
 		return c, nil
 	}
+	c, err := m.rounded(s, m.rounding[s])
+	m.simW[s] = c
+	return c, err
+}
+
+// rounded returns the change that stands for a site's weights in a rounding; "" is the site's own.
+func (m *planner) rounded(s *Site, rounding string) (change, error) {
 	c := change{}
 	for i, in := range s.Inputs {
-		q, err := QuantizeSite(s, i, nil)
+		var w *Weights
+		if rounding != "" && i == 0 {
+			w = &Weights{Type: "int8", Axis: s.Axes[0], Rounding: rounding}
+		}
+		q, err := QuantizeSite(s, i, w)
 		if err != nil {
 			return nil, err
 		}
 		c[engine.Edge{Node: s.Key, Input: in}] = constantly(onnx.Of(q.Dequantize(), s.Weight(i).Const().Dims...))
 	}
-	m.simW[s] = c
 	return c, nil
 }
 

@@ -194,8 +194,8 @@ func whyFloat(t *target.Target, n *onnx.Node) Reason {
 	return Reason{ID: "not-between-integers", Text: "its neighbours run in float: going to integers and back would only cost time and accuracy"}
 }
 
-// Rounding returns how a site's weights are rounded where the plan does not say: convolutions see inputs of positive mean
-// and alike neighbours, for which balanced errors cancel.
+// Rounding is how weights are rounded where nothing was measured: convolutions see inputs of positive mean and alike
+// neighbours, for which balanced errors cancel.
 func (s *Site) Rounding() string {
 	if s.Kind == Conv {
 		return "squant"
@@ -203,10 +203,17 @@ func (s *Site) Rounding() string {
 	return "rtn"
 }
 
-// QuantizeSite quantizes constant operand i of a site. Where w is nil, along the site's own axis with its own rounding.
+// kernel returns how many consecutive weights of a channel see neighbouring inputs.
+func (s *Site) kernel(i int) int {
+	if d := s.Weight(i).Const().Dims; s.Kind == Conv && len(d) > 2 {
+		return int(onnx.NumElements(d[2:]))
+	}
+	return 1
+}
+
+// QuantizeSite quantizes constant operand i of a site as w says; where w is nil, along its own axis with the site's rounding.
 func QuantizeSite(s *Site, i int, w *Weights) (*quantize.Weights, error) {
-	v := s.Weight(i)
-	axis, rounding := s.Axes[i], s.Rounding()
+	v, axis, rounding := s.Weight(i), s.Axes[i], s.Rounding()
 	if w != nil {
 		rounding = w.Rounding
 		if w.Axis == quantize.PerTensor {
@@ -219,8 +226,10 @@ func QuantizeSite(s *Site, i int, w *Weights) (*quantize.Weights, error) {
 	if err != nil {
 		return nil, fmt.Errorf("weights %q: %w", v.Name(), err)
 	}
-	if rounding == "squant" && axis == 0 {
-		q.Balance(x, int(onnx.NumElements(t.Dims[min(2, len(t.Dims)):])))
+	r, ok := quantize.RoundingNamed(rounding)
+	if !ok {
+		return nil, fmt.Errorf("weights %q: unknown rounding %q", v.Name(), rounding)
 	}
+	r.Apply(q, x, s.kernel(i))
 	return q, nil
 }
