@@ -189,11 +189,11 @@ func makeQLinearConv(b *builder, n *onnx.Node) (kernel, error) {
 		if err := c.operands(r, 0, 2, 3, 5); err != nil {
 			return err
 		}
-		sx, err := oneScale("x", r.in(1))
+		sx, err := r.oneScale(1)
 		if err != nil {
 			return err
 		}
-		sy, err := oneScale("y", r.in(6))
+		sy, err := r.oneScale(6)
 		if err != nil {
 			return err
 		}

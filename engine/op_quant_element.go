@@ -31,7 +31,7 @@ var quantElementOps = []op{
 
 // params reads the scale and zero point that are inputs i and i+1. dt is the type of the codes where the zero point is left out.
 func (r *run) params(i int, dt onnx.DataType) (quant.Params, error) {
-	s, err := oneScale(fmt.Sprintf("input %d", i), r.in(i))
+	s, err := r.oneScale(i)
 	if err != nil {
 		return quant.Params{}, err
 	}

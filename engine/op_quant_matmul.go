@@ -47,17 +47,17 @@ func makeQLinearMatMul(b *builder, n *onnx.Node) (kernel, error) {
 		if err := p.operandA(r.in(0), r.in(2)); err != nil {
 			return err
 		}
-		return p.requantized(r, r.in(1), r.in(4), 6, p.shape.dims)
+		return p.requantized(r, 1, r.in(4), 6, p.shape.dims)
 	}, nil
 }
 
-// requantized runs the product to codes of the scale and zero point that are inputs y and y+1.
-func (p *productInt8) requantized(r *run, sa, sb *onnx.Tensor, y int, dims []int64) error {
-	a, err := oneScale("a", sa)
+// requantized runs the product to codes of the scale and zero point that are inputs y and y+1; the scale of A is input sa.
+func (p *productInt8) requantized(r *run, sa int, sb *onnx.Tensor, y int, dims []int64) error {
+	a, err := r.oneScale(sa)
 	if err != nil {
 		return err
 	}
-	scale, err := oneScale("y", r.in(y))
+	scale, err := r.oneScale(y)
 	if err != nil {
 		return err
 	}
@@ -88,10 +88,11 @@ func outputCodes(t *onnx.Tensor) (onnx.DataType, int32, error) {
 	return t.Type, codeAt(t.Type, t.Bytes(), 0), nil
 }
 
-// oneScale returns the value of a scale per tensor.
-func oneScale(name string, t *onnx.Tensor) (float32, error) {
+// oneScale returns the value of a scale per tensor, input i.
+func (r *run) oneScale(i int) (float32, error) {
+	t := r.in(i)
 	if t == nil || t.Len() != 1 || !isFloat32(t) {
-		return 0, fmt.Errorf("scale of %s: one float is needed: %w", name, ErrUnsupported)
+		return 0, fmt.Errorf("input %d must be a scale of one float: %w", i, ErrUnsupported)
 	}
 	s, err := t.Float32s()
 	if err != nil {
@@ -150,7 +151,7 @@ func makeMatMulIntegerToFloat(b *builder, n *onnx.Node) (kernel, error) {
 			}
 			return p.floats(r, 0, onnx.Data[float32](s), r.in(3), r.in(6), p.shape.dims)
 		}
-		a, err := oneScale("A", r.in(2))
+		a, err := r.oneScale(2)
 		if err != nil {
 			return err
 		}
@@ -232,9 +233,9 @@ func makeQGemm(b *builder, n *onnx.Node) (kernel, error) {
 			dims[0], dims[1] = int64(s.m), int64(s.n)
 		}
 		if r.in(7) != nil {
-			return p.requantized(r, r.in(1), r.in(4), 7, dims)
+			return p.requantized(r, 1, r.in(4), 7, dims)
 		}
-		a, err := oneScale("A", r.in(1))
+		a, err := r.oneScale(1)
 		if err != nil {
 			return err
 		}

@@ -94,6 +94,10 @@ func Scale(dst []float32, acc []int32, multiplier, bias []float32) {
 // Add computes dst[i] = sat(rint(fma(a, sa/sc, fma(b, sb/sc, fixed)))) with fixed = zc - fma(sa/sc, za, f32(sb/sc·zb)).
 // Operand a begins at a[0] and takes steps of stepA, 0 or 1; b alike.
 func (s *Sum) Add(dst, a, b []uint8, stepA, stepB int) {
+	if (stepA == 0 || stepB == 0) && blocks(len(dst)) > 0 {
+		inRuns(dst, a, b, stepA, stepB, s.Add)
+		return
+	}
 	n := 0
 	if stepA == 1 && stepB == 1 {
 		a, b = a[:len(dst)], b[:len(dst)]
@@ -108,6 +112,10 @@ func (s *Sum) Add(dst, a, b []uint8, stepA, stepB int) {
 
 // Mul computes dst[i] = sat(rint(f32(f32(f32((a-za)(b-zb))·f32(f32(sa·sb)/sc)) + zc))), with steps as in Add.
 func (p *Product) Mul(dst, a, b []uint8, stepA, stepB int) {
+	if (stepA == 0 || stepB == 0) && blocks(len(dst)) > 0 {
+		inRuns(dst, a, b, stepA, stepB, p.Mul)
+		return
+	}
 	n := 0
 	if stepA == 1 && stepB == 1 {
 		a, b = a[:len(dst)], b[:len(dst)]
@@ -118,6 +126,25 @@ func (p *Product) Mul(dst, a, b []uint8, stepA, stepB int) {
 		}
 	}
 	p.mulGo(dst[n:], a[n*stepA:], b[n*stepB:], stepA, stepB)
+}
+
+// inRuns calls f for runs of dst with operands that both take steps of 1: what takes steps of 0 is repeated.
+func inRuns(dst, a, b []uint8, stepA, stepB int, f func(dst, a, b []uint8, stepA, stepB int)) {
+	var repeatedA, repeatedB [256]uint8
+	for i := range repeatedA {
+		repeatedA[i], repeatedB[i] = a[0], b[0]
+	}
+	for lo := 0; lo < len(dst); lo += len(repeatedA) {
+		n := min(len(repeatedA), len(dst)-lo)
+		partA, partB := repeatedA[:], repeatedB[:]
+		if stepA == 1 {
+			partA = a[lo:]
+		}
+		if stepB == 1 {
+			partB = b[lo:]
+		}
+		f(dst[lo:][:n], partA, partB, 1, 1)
+	}
 }
 
 // MinMax returns the least and the greatest of 0 and the elements of x; NaN is passed over.

@@ -49,13 +49,21 @@ func TestRungs(t *testing.T) {
 			}
 			defer cpu.Set(rung)()
 			r := rand.New(rand.NewPCG(1, 2))
-			for n := range 70 {
+			for _, n := range append(lengths(70), 255, 256, 300, 700) {
 				for _, signed := range []bool{false, true} {
 					checkRung(t, r, n, signed)
 				}
 			}
 		})
 	}
+}
+
+func lengths(n int) []int {
+	all := make([]int, n)
+	for i := range all {
+		all[i] = i
+	}
+	return all
 }
 
 func checkRung(t *testing.T, r *rand.Rand, n int, signed bool) {
@@ -98,6 +106,10 @@ func checkRung(t *testing.T, r *rand.Rand, n int, signed bool) {
 	bytes("Requantize", func(d []uint8) { Requantize(d, acc, multiplier, zero, signed) },
 		func(d []uint8) { requantizeGo(d, acc, multiplier, zero, signed) })
 	bytes("Add", func(d []uint8) { sum.Add(d, a, b, 1, 1) }, func(d []uint8) { sum.addGo(d, a, b, 1, 1) })
+	if n > 0 {
+		bytes("Add of one code", func(d []uint8) { sum.Add(d, a, b, 1, 0) }, func(d []uint8) { sum.addGo(d, a, b, 1, 0) })
+		bytes("Mul of one code", func(d []uint8) { product.Mul(d, a, b, 0, 1) }, func(d []uint8) { product.mulGo(d, a, b, 0, 1) })
+	}
 	bytes("Mul", func(d []uint8) { product.Mul(d, a, b, 1, 1) }, func(d []uint8) { product.mulGo(d, a, b, 1, 1) })
 	floats("Dequantize", func(d []float32) { Dequantize(d, a, scale, zero, signed) },
 		func(d []float32) { dequantizeGo(d, a, scale, zero, signed) })
