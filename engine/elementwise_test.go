@@ -207,6 +207,8 @@ func TestTypeErrors(t *testing.T) {
 		want error
 	}{
 		{singleNode{op: "Add", opset: 14, inputs: []*onnx.Tensor{onnx.Of([]float32{1}), onnx.Of([]int32{1})}}, onnx.ErrBadModel},
+		{singleNode{op: "Add", opset: 14, inputs: []*onnx.Tensor{onnx.Of([]float32{1})}}, onnx.ErrBadModel},
+		{singleNode{op: "Where", opset: 14, inputs: []*onnx.Tensor{onnx.Of([]bool{true}), nil, onnx.Of([]float32{1})}}, onnx.ErrBadModel},
 		{singleNode{op: "Sqrt", opset: 14, inputs: []*onnx.Tensor{onnx.Of([]int32{1})}}, ErrUnsupported},
 	} {
 		if _, err := c.node.try(1); !errors.Is(err, c.want) {

@@ -185,9 +185,6 @@ func binaryOf(types func(n *onnx.Node) (binaryTypes, error)) maker {
 		loop := k.work
 		return func(r *run) error {
 			a, b := r.in(0), r.in(1)
-			if a == nil || b == nil {
-				return fmt.Errorf("an operand is missing: %w", onnx.ErrBadModel)
-			}
 			if a.Type != b.Type {
 				return fmt.Errorf("operands of %s and %s: %w", a.Type, b.Type, onnx.ErrBadModel)
 			}
@@ -232,9 +229,6 @@ func variadic(types binaryTypes, finish func(y *onnx.Tensor, n int)) maker {
 				if t == nil || t.Type != r.in(0).Type {
 					return fmt.Errorf("operands of different types: %w", onnx.ErrBadModel)
 				}
-			}
-			if len(r.inputs) == 0 {
-				return fmt.Errorf("no operand: %w", onnx.ErrBadModel)
 			}
 			a := r.in(0)
 			t, ok := types[a.Type]

@@ -198,9 +198,6 @@ func makeConcat(_ *builder, n *onnx.Node) (kernel, error) {
 	at := n.Int("axis", 1) // the default of opset 1
 	c := &concatenation{}
 	return func(r *run) error {
-		if r.in(0) == nil {
-			return fmt.Errorf("no input: %w", onnx.ErrBadModel)
-		}
 		return c.run(r, r.inputs, r.axisOf(at, r.in(0).Rank()))
 	}, nil
 }
@@ -299,6 +296,9 @@ func makeSlice(b *builder, n *onnx.Node) (kernel, error) {
 		x := r.in(0)
 		rank := x.Rank()
 		from, to, along, by := starts.get(r), ends.get(r), axes.get(r), steps.get(r)
+		if from == nil || to == nil {
+			return fmt.Errorf("starts or ends are missing: %w", onnx.ErrBadModel)
+		}
 		if len(from) != len(to) || along != nil && len(along) != len(from) || by != nil && len(by) != len(from) || along == nil && len(from) > rank {
 			return fmt.Errorf("starts %v, ends %v, axes %v and steps %v do not fit rank %d", from, to, along, by, rank)
 		}

@@ -115,6 +115,9 @@ func makeUnsqueeze(_ *builder, n *onnx.Node) (kernel, error) {
 	list := listOf(n, "axes", 1)
 	return func(r *run) error {
 		x, axes := r.in(0), list.get(r)
+		if axes == nil {
+			return fmt.Errorf("the axes are missing: %w", onnx.ErrBadModel)
+		}
 		dims := r.shape(x.Rank() + len(axes))
 		clear(dims)
 		for _, a := range axes {

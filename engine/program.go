@@ -216,6 +216,9 @@ func (b *builder) step(n *onnx.Node, key string) (*step, error) {
 	if err != nil {
 		return nil, fail(err)
 	}
+	if err := checkInputs(n); err != nil {
+		return nil, fail(err)
+	}
 	s := &step{key: key, op: n.Op, id: b.p.steps}
 	b.p.steps++
 	for _, v := range n.Inputs() {
