@@ -50,10 +50,10 @@ func pairs(f *pflag.FlagSet, name, form string, put func(key, value string) erro
 	define(f, name, func(v string) error {
 		key, value, ok := strings.Cut(v, "=")
 		if !ok || key == "" || value == "" {
-			return fmt.Errorf("write it as %s", form)
+			return fmt.Errorf("%q is not of the form %s", v, form)
 		}
 		if seen[key] {
-			return fmt.Errorf("%s is given twice", key)
+			return fmt.Errorf("%q is one time too many: %s is given already", v, key)
 		}
 		seen[key] = true
 		return put(key, value)
@@ -78,7 +78,7 @@ func feedingFlags(f *pflag.FlagSet, o *data.Options) {
 	pairs(f, "dim", "NAME=N", func(key, value string) error {
 		n, err := strconv.ParseInt(value, 10, 64)
 		if err != nil || n < 1 {
-			return fmt.Errorf("%q is no size; write it as NAME=N", value)
+			return fmt.Errorf("%q is no size", value)
 		}
 		o.Dims[key] = n
 		return nil
@@ -186,12 +186,11 @@ func flagError(f *pflag.FlagSet, c *command, err error) error {
 		f.VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
 		return usagef("there is no flag --%s%s; %s", unknown.GetSpecifiedName(), didYouMean(unknown.GetSpecifiedName(), names, "--"), c.seeHelp())
 	case errors.As(err, &invalid):
-		cause := invalid.Unwrap()
-		var number *strconv.NumError
-		if errors.As(cause, &number) {
-			cause = fmt.Errorf("%q is no number that it takes", invalid.GetValue())
+		cause := strings.TrimPrefix(invalid.Unwrap().Error(), verify.ErrUsage.Error()+": ")
+		if value := strconv.Quote(invalid.GetValue()); !strings.Contains(cause, value) {
+			cause = value + " " + cause // pflag says: must be an integer
 		}
-		return as(errUsage, fmt.Errorf("--%s: %s", invalid.GetFlag().Name, strings.TrimPrefix(cause.Error(), verify.ErrUsage.Error()+": ")))
+		return usagef("--%s: %s", invalid.GetFlag().Name, cause)
 	}
 	return usagef("%w; %s", err, c.seeHelp())
 }

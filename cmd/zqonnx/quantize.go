@@ -28,7 +28,7 @@ const quantizeHelp = `
 Data
       --calib PATH         calibration data: a folder of samples, or one sample
       --calib-limit N      take N of them, evenly spaced
-      --data PATH          data to verify on; else what is held back from --calib
+      --data PATH          data to verify on; else some are held back of --calib
       --dim NAME=N         size of a symbolic dimension (repeatable)
       --state OUT=IN       feed an output back as an input (repeatable)
       --value IN=V         a constant for an input the data lack (repeatable)

@@ -21,7 +21,7 @@ const runHelp = `
 The outputs of each sample go to DIR/SAMPLE.npz, an array each, by name.
 
   -o, --output DIR         where to; made if it is not there
-      --data PATH          samples: a folder of them, or one; else synthetic ones
+      --data PATH          samples: a folder of them or one; else synthetic
       --dim NAME=N         size of a symbolic dimension (repeatable)
       --state OUT=IN       feed an output back as an input (repeatable)
       --value IN=V         a constant for an input the data lack (repeatable)

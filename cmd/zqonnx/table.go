@@ -9,7 +9,7 @@ import (
 const (
 	defaultWidth = 80
 	leastKey     = 16 // what an elided column keeps
-	leastText    = 36 // what a wrapped column keeps
+	leastText    = 24 // what a wrapped column keeps
 )
 
 // The terminal's escapes.

@@ -16,7 +16,7 @@ import (
 const verifyHelp = `
 Layers are paired by the names of tensors: files of any tool will do.
 
-      --data PATH          samples: a folder of them, or one; else synthetic ones
+      --data PATH          samples: a folder of them or one; else synthetic
       --dim NAME=N         size of a symbolic dimension (repeatable)
       --state OUT=IN       feed an output back as an input (repeatable)
       --value IN=V         a constant for an input the data lack (repeatable)

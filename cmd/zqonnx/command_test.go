@@ -1,0 +1,168 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/spf13/pflag"
+
+	"github.com/zqonnx/zqonnx"
+	"github.com/zqonnx/zqonnx/data"
+	"github.com/zqonnx/zqonnx/engine"
+	"github.com/zqonnx/zqonnx/onnx"
+	"github.com/zqonnx/zqonnx/verify"
+)
+
+// flagNames are the flags that a command defines.
+func flagNames(c command) []string {
+	f := pflag.NewFlagSet(c.name, pflag.ContinueOnError)
+	c.flags(f)
+	var names []string
+	f.VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
+	return names
+}
+
+// Help and flags cannot drift apart, and the help fits a screen.
+func TestHelpNamesEveryFlag(t *testing.T) {
+	named := regexp.MustCompile(`(?m)^ {2}(?:-\w, | {4})--([a-z-]+)`)
+	for _, c := range commands {
+		t.Run("zqonnx "+c.name, func(t *testing.T) {
+			var inHelp []string
+			for _, m := range named.FindAllStringSubmatch(c.help, -1) {
+				inHelp = append(inHelp, m[1])
+			}
+			slices.Sort(inHelp)
+			if have := slices.Sorted(slices.Values(flagNames(c))); !slices.Equal(have, inHelp) {
+				t.Errorf("flags %v\nhelp  %v", have, inHelp)
+			}
+			lines := strings.Split(strings.TrimSuffix(c.usage(), "\n"), "\n")
+			if len(lines) > 50 {
+				t.Errorf("%d lines are no screen", len(lines))
+			}
+			for _, l := range lines {
+				if utf8.RuneCountInString(l) > 80 {
+					t.Errorf("more than 80 columns: %s", l)
+				}
+			}
+		})
+	}
+}
+
+// Every flag is in a script, so that none does nothing.
+func TestScriptsUseEveryFlag(t *testing.T) {
+	all := scripts(t)
+	for _, c := range commands {
+		for _, name := range flagNames(c) {
+			if short := map[string]string{"quiet": "-q", "verbose": "-v", "output": "-o"}[name]; !regexp.MustCompile(`zqonnx `+c.name+`.*(--`+name+`|`+short+`x)\b`).MatchString(all) &&
+				(short == "" || !regexp.MustCompile(`zqonnx `+c.name+`.* `+short+`\b`).MatchString(all)) {
+				t.Errorf("zqonnx %s: no script uses --%s", c.name, name)
+			}
+		}
+	}
+}
+
+func TestRulesNameFlags(t *testing.T) {
+	have := flagNames(*find(""))
+	for _, r := range quantizeRules {
+		name, _, _ := strings.Cut(r.needs, "=")
+		for _, f := range append([]string{r.flag, name}, r.without...) {
+			if f != "" && !slices.Contains(have, f) {
+				t.Errorf("the rule of --%s names --%s, which does not exist", r.flag, f)
+			}
+		}
+	}
+}
+
+func TestExitCode(t *testing.T) {
+	interrupted, cancel := context.WithCancel(context.Background())
+	cancel()
+	for _, c := range []struct {
+		name string
+		ctx  context.Context
+		err  error
+		want int
+	}{
+		{"done", context.Background(), nil, 0},
+		{"unknown", context.Background(), errors.New("?"), 1},
+		{"differ", context.Background(), errDiffer, 1},
+		{"usage", context.Background(), usagef("x %w", fs.ErrExist), 2},
+		{"gate that cannot be read", context.Background(), fmt.Errorf("%w: x", verify.ErrUsage), 2},
+		{"option", context.Background(), fmt.Errorf("x (%w)", data.ErrBadOption), 2},
+		{"missing file", context.Background(), fmt.Errorf("x: %w", fs.ErrNotExist), 2},
+		{"misfit plan", context.Background(), fmt.Errorf("%w: x", zqonnx.ErrBadPlan), 2},
+		{"model", context.Background(), fmt.Errorf("x: %w", onnx.ErrBadModel), 3},
+		{"operator", context.Background(), fmt.Errorf("x: %w", engine.ErrUnsupported), 3},
+		{"data", context.Background(), &data.Error{File: "x", Err: fs.ErrNotExist}, 4},
+		{"tensor from a damaged sample", context.Background(), &data.Error{File: "x", Err: onnx.ErrBadModel}, 4},
+		{"gate", context.Background(), as(errGate, errors.New("x")), 5},
+		{"nothing", context.Background(), zqonnx.ErrNothing, 6},
+		{"output", context.Background(), as(errNotWritten, fs.ErrNotExist), 7},
+		{"interrupted", interrupted, errors.New("x"), 130},
+	} {
+		if got := exitCode(c.ctx, c.err); got != c.want {
+			t.Errorf("%s: exit code %d, want %d", c.name, got, c.want)
+		}
+	}
+}
+
+func TestDidYouMean(t *testing.T) {
+	names := []string{"calib", "calib-limit", "data", "activations", "exclude", "exclude-op"}
+	for _, c := range []struct{ name, want string }{
+		{"calb", "calib"},
+		{"calibration", ""},
+		{"dta", "data"},
+		{"act", "activations"},
+		{"exclude-ops", "exclude-op"},
+		{"zzz", ""},
+	} {
+		got := didYouMean(c.name, names, "")
+		if want := map[bool]string{true: "", false: " (did you mean " + c.want + "?)"}[c.want == ""]; got != want {
+			t.Errorf("%s: %q, want %q", c.name, got, want)
+		}
+	}
+}
+
+func TestTable(t *testing.T) {
+	rows := [][]string{
+		{"/a/very/long/name/of/a/node", "Conv", "7", "a text that does not fit on the line and is wrapped"},
+		{"/b", "Relu", "12", "short"},
+	}
+	for _, c := range []struct {
+		name string
+		t    table
+		want string
+	}{
+		{"as wide as need be", table{right: "  r"}, "" +
+			"/a/very/long/name/of/a/node  Conv   7  a text that does not fit on the line and is wrapped\n" +
+			"/b                           Relu  12  short\n"},
+		{"narrow", table{width: 60, right: "  r", indent: " "}, "" +
+			" /a/very/lon…e/of/a/node  Conv   7  a text that does not fit\n" +
+			"                                    on the line and is\n" +
+			"                                    wrapped\n" +
+			" /b                       Relu  12  short\n"},
+		{"coloured", table{colors: map[string]string{"Relu": escapeBad}}, "" +
+			"/a/very/long/name/of/a/node  Conv  7   a text that does not fit on the line and is wrapped\n" +
+			"/b                           " + escapeBad + "Relu" + escapeReset + "  12  short\n"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var b strings.Builder
+			if err := c.t.write(&b, rows); err != nil {
+				t.Fatal(err)
+			}
+			if b.String() != c.want {
+				t.Errorf("got\n%swant\n%s", b.String(), c.want)
+			}
+		})
+	}
+	var b strings.Builder
+	if err := (table{}).write(&b, [][]string{{"a\x1b[2J\nb", "c"}}); err != nil || strings.ContainsAny(strings.TrimSuffix(b.String(), "\n"), "\x1b\n") {
+		t.Errorf("a name reaches the terminal as it is: %q, %v", b.String(), err)
+	}
+}
