@@ -3,7 +3,7 @@
 
   .ci/judge.py                          every row of ROWS whose data are here
   .ci/judge.py --only kwt1 --bench      one model, and how long it takes against its float original
-  .ci/judge.py --peers --bench --write  the same with onnxruntime.quantization; the tables go into docs/benchmarks.md
+  .ci/judge.py --peers --bench --write  the same with onnxruntime.quantization; tables go into the documents
 
 Models, tasks and the scoring come from the folder of shared data: $ZQONNX_SHARED, or ../shared beside the repository. Some
 tasks need data of their own, named by JUDGE_IMAGENET, JUDGE_CIFAR10 and JUDGE_MINILM; they are skipped without.
@@ -25,7 +25,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("ZQONNX_SHARED") or ROOT.parent / "shared").resolve()
 JUDGE = SHARED / "judge/judge.py"
-DOCUMENT = ROOT / "docs/benchmarks.md"
+DOCUMENTS = [ROOT / "README.md", ROOT / "docs/benchmarks.md"]
 
 SILERO = "--state stateN=state --value sr=16000"
 GTCRN = "--state conv_cache_out=conv_cache --state tra_cache_out=tra_cache --state inter_cache_out=inter_cache"
@@ -209,18 +209,20 @@ class Bench:
         r.latency = times[1]["min_ratio"]
 
     def run_peer(self, row):
-        """The same with onnxruntime.quantization's defaults: dynamic without data, static with."""
+        """The same with onnxruntime.quantization as its manual says: preprocessed, dynamic without data, static with."""
         from onnxruntime import quantization as q
+        from onnxruntime.quantization.shape_inference import quant_pre_process
         r = Result(row, by="onnxruntime.quantization")
-        task, model = self.tasks[row.task](), self.folder / "peer.onnx"
+        task, ready, model = self.tasks[row.task](), self.folder / "preprocessed.onnx", self.folder / "peer.onnx"
         self.path_of(task)
         calib = self.calibration(row) if row.calib else None
         start = time.perf_counter()
         try:
+            quant_pre_process(str(task.model_path), str(ready), skip_symbolic_shape=True)
             if calib:
-                q.quantize_static(str(task.model_path), str(model), npz_reader(calib))
+                q.quantize_static(str(ready), str(model), npz_reader(calib), per_channel=True)
             else:
-                q.quantize_dynamic(str(task.model_path), str(model))
+                q.quantize_dynamic(str(ready), str(model), per_channel=True)
             r.seconds = time.perf_counter() - start
             self.score(r, model)
             if self.args.bench:
@@ -257,7 +259,8 @@ def cells(r):
     number = lambda x, digits=4: "-" if x is None else f"{x:.{digits}f}"
     value = lambda x: number(x, 2 if r.row.metric.endswith("_db") else 4)
     missing = not r.score
-    return [r.row.task, f"{r.row.calib} samples" if r.row.calib else "none", r.row.flags or "-", r.row.metric,
+    flags = " ".join(dict.fromkeys(f for f in r.row.flags.split() if "=" not in f)) or "-"      # without names of tensors
+    return [r.row.task, f"{r.row.calib} samples" if r.row.calib else "none", flags, r.row.metric,
             "-" if missing else value(r.float_metric), "failed" if missing else value(r.score[r.row.metric]),
             "-" if missing else f"{r.score['sqnr']:.1f} dB",
             f"{value(r.engine)} ({value(r.engine_ort)}, n={r.engine_n})" if r.engine_n else "-",
@@ -275,30 +278,43 @@ def markdown(head, rows):
     return "\n".join("| " + " | ".join(c) + " |" for c in [head, ["---"] * len(head), *rows])
 
 
-def peer_table(results):
+def pairs(results):
+    """(zqonnx, peer) for each row that a peer did too."""
     ours = {id(r.row): r for r in results if r.by == "zqonnx"}
-    figure = lambda r: [*(cells(r)[i] for i in (5, 6, 9, 10)), cells(r)[11]]
-    rows = [[*cells(ours[id(p.row)])[:5], *(f"{a} / {b}" for a, b in zip(figure(ours[id(p.row)]), figure(p)))]
-            for p in results if p.by != "zqonnx" and id(p.row) in ours]
-    return [*HEAD[:5], "INT8", "SQNR", "size", "latency", "made in"], rows
+    return [(ours[id(p.row)], p) for p in results if p.by != "zqonnx" and id(p.row) in ours]
 
 
-def write_document(results):
-    """Put the tables between the marks of docs/benchmarks.md."""
+def peer_table(results):
+    columns = [HEAD.index(h) for h in ("INT8 in ONNX Runtime", "SQNR", "size", "latency", "made in")]
+    rows = [[*cells(r)[:5], *(f"{cells(r)[i]} / {cells(p)[i]}" for i in columns)] for r, p in pairs(results)]
+    return markdown(HEAD[:5] + [HEAD[i] for i in columns], rows) if rows else None
+
+
+def summary_table(results):
+    """A line for each model: with calibration data where there is such a row."""
+    best = {r.row.task: (r, p) for r, p in pairs(results)}
+    rows = []
+    for r, p in best.values():
+        c, peer = dict(zip(HEAD, cells(r))), dict(zip(HEAD, cells(p)))
+        rows.append([c["model"], c["metric"], c["data"], c["FP32"], f"**{c['INT8 in ONNX Runtime']}**", peer["INT8 in ONNX Runtime"],
+                     f"{c['latency']} / {peer['latency']}", f"{c['size']} / {peer['size']}"])
+    head = ["model", "metric", "calibration", "float", "zqonnx", "onnxruntime.quantization", "time", "size"]
+    return markdown(head, rows) if rows else None
+
+
+def write_documents(results):
+    """Put the tables between the marks of README.md and docs/benchmarks.md."""
     import onnxruntime
     cpu = next((l.split(":")[1].strip() for l in open("/proc/cpuinfo") if l.startswith("model name")), "unknown processor")
-    text = DOCUMENT.read_text()
     tables = {"machine": f"{cpu}; ONNX Runtime {onnxruntime.__version__}; one thread.",
-              "models": markdown(HEAD, [cells(r) for r in results if r.by == "zqonnx"])}
-    head, rows = peer_table(results)
-    if rows:
-        tables["peers"] = markdown(head, rows)
-    for name, table in tables.items():
-        pattern = re.compile(f"(<!-- {name} -->\n).*?(<!-- end -->)", re.S)
-        if not pattern.search(text):
-            raise Failed(f"{DOCUMENT.name} has no place for the table {name!r}")
-        text = pattern.sub(lambda m: m[1] + table + "\n" + m[2], text, count=1)
-    DOCUMENT.write_text(text)
+              "models": markdown(HEAD, [cells(r) for r in results if r.by == "zqonnx"]),
+              "peers": peer_table(results), "summary": summary_table(results)}
+    for document in DOCUMENTS:
+        text = document.read_text()
+        for name, table in tables.items():
+            if table:
+                text = re.sub(f"(<!-- {name} -->\n).*?(<!-- end -->)", lambda m: m[1] + table + "\n" + m[2], text, flags=re.S)
+        document.write_text(text)
 
 
 def main():
@@ -310,7 +326,7 @@ def main():
     p.add_argument("--bench", action="store_true", help="latency against the float original")
     p.add_argument("--seconds", type=float, default=3, help="of a file in --bench")
     p.add_argument("--peers", action="store_true", help="also quantize with onnxruntime.quantization, without limits")
-    p.add_argument("--write", action="store_true", help="write the tables into docs/benchmarks.md")
+    p.add_argument("--write", action="store_true", help="write the tables into docs/benchmarks.md and README.md")
     args = p.parse_args()
     if unknown := set(args.only) - {r.task for r in ROWS}:
         p.error(f"no task {', '.join(sorted(unknown))}")
@@ -333,13 +349,14 @@ def main():
                 continue
             except Failed as e:
                 r = Result(row, failures=[str(e)])
-            results.append(r)
-            if args.peers:
-                results.append(b.run_peer(row))
-            for r in results[-1 - args.peers:]:
-                print("  ".join(cells(r)) + (f"  [{r.by}]" if args.peers else ""), flush=True)
+            new = [r]
+            if args.peers and "--activations" not in row.flags:     # a choice that they do not offer
+                new.append(b.run_peer(row))
+            results += new
+            for r in new:
+                print("  ".join(cells(r)) + f"  [{r.by}]" * args.peers, flush=True)
                 for f in r.failures:
-                    print(f"    {'FAILED: ' if r.by == 'zqonnx' else ''}{f}", flush=True)
+                    print(f"    FAILED: {f}", flush=True)
     ours = [r for r in results if r.by == "zqonnx"]
     print("\n" + aligned([HEAD, *(cells(r) for r in ours)]))
     for line in dict.fromkeys(skipped):
@@ -349,7 +366,7 @@ def main():
         for f in r.failures:
             print("FAILED", " ".join(filter(None, [r.row.task, "--calib" * bool(r.row.calib), r.row.flags])) + ":", f)
     if args.write:
-        write_document(results)
+        write_documents(results)
     print(f"{len(ours)} rows, {len(failed)} outside their limits, {len(skipped)} skipped")
     return 1 if failed or not ours else 0
 
