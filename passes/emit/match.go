@@ -49,7 +49,7 @@ func (e *emitter) match() error {
 	}
 	for g := range rewrite.Graphs(e.model) {
 		for n := range g.Nodes() {
-			if s := sites[n]; s != nil && e.scheme(n) != plan.Float {
+			if s := sites[n]; s != nil && e.scheme(n) != plan.Float && e.scheme(n) != plan.Fused {
 				e.sites = append(e.sites, s)
 			}
 		}
@@ -61,6 +61,9 @@ func (e *emitter) match() error {
 func (e *emitter) fits(n *onnx.Node, s *plan.Site, d *plan.Node) error {
 	switch {
 	case d.Scheme == plan.Float || d.Scheme == plan.Fused:
+		if d.Weights != nil {
+			return fmt.Errorf("scheme %q quantizes no weights", d.Scheme)
+		}
 		return nil
 	case d.Scheme == plan.Static && n.Graph() != e.model.Graph:
 		return fmt.Errorf("scheme %q is for nodes of the main graph", d.Scheme)
