@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -63,6 +65,36 @@ func TestScriptsUseEveryFlag(t *testing.T) {
 			if short := map[string]string{"quiet": "-q", "verbose": "-v", "output": "-o"}[name]; !regexp.MustCompile(`zqonnx `+c.name+`.*(--`+name+`|`+short+`x)\b`).MatchString(all) &&
 				(short == "" || !regexp.MustCompile(`zqonnx `+c.name+`.* `+short+`\b`).MatchString(all)) {
 				t.Errorf("zqonnx %s: no script uses --%s", c.name, name)
+			}
+		}
+	}
+}
+
+// The user guide knows every flag, and every id of a reason.
+func TestGuideIsComplete(t *testing.T) {
+	guide, err := os.ReadFile("../../docs/usage.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range commands {
+		for _, name := range flagNames(c) {
+			if !strings.Contains(string(guide), "--"+name) {
+				t.Errorf("zqonnx %s: --%s is missing", c.name, name)
+			}
+		}
+	}
+	files, err := filepath.Glob("../../plan/*.go")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no planner: %v", err)
+	}
+	for _, f := range files {
+		source, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range regexp.MustCompile(`\bID:\s+"([a-z0-9-]+)"`).FindAllStringSubmatch(string(source), -1) {
+			if !strings.Contains(string(guide), "`"+m[1]+"`") {
+				t.Errorf("the reason %s is missing", m[1])
 			}
 		}
 	}

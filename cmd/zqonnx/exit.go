@@ -46,6 +46,7 @@ var exits = []struct {
 	{onnx.ErrBadModel, 3},
 	{engine.ErrUnsupported, 3},
 	{fs.ErrNotExist, 2}, // behind the data: a file that vanished from a sample is a data problem
+	{fs.ErrPermission, 2},
 	{errDiffer, 1},
 }
 

@@ -125,7 +125,7 @@ func judgementFlags(f *pflag.FlagSet, j *judgement) {
 func (j *judgement) write(r *verify.Report) error {
 	for _, path := range j.reports {
 		if err := r.WriteFile(path); err != nil {
-			return as(errNotWritten, fmt.Errorf("report %s: %w", path, err))
+			return as(errNotWritten, fmt.Errorf("report %s: %w", path, plainError(err)))
 		}
 	}
 	return nil

@@ -49,7 +49,7 @@ func runCommand(f *pflag.FlagSet) action {
 		if err != nil {
 			return err
 		}
-		set, err := samples(ctx, *path, in.model, feeding, options.Threads)
+		set, err := samples(ctx, *path, in, feeding, options.Threads)
 		if err != nil {
 			return err
 		}
@@ -63,7 +63,7 @@ func runCommand(f *pflag.FlagSet) action {
 		}
 		e.progress.clear()
 		if !*quiet {
-			fmt.Fprintf(e.stderr, "%s: outputs of %d samples (%s) are in %s\n", in.file.Path, set.Samples(), sourceText[set.Source], *dir)
+			fmt.Fprintf(e.stderr, "%s: outputs of %s are in %s\n", in.file.Path, samplesText(set.Samples(), set.Source), *dir)
 		}
 		return nil
 	}

@@ -142,7 +142,7 @@ func unused(p *plan.Plan) []string {
 	if n == 0 {
 		return nil
 	}
-	return []string{fmt.Sprintf("--calib DATA lets Conv run in integers, %d of them", n)}
+	return []string{fmt.Sprintf("with --calib DATA, %d Conv could run in integers", n)}
 }
 
 func outputLines(r *verify.Report) []string {
@@ -162,11 +162,15 @@ func outputLines(r *verify.Report) []string {
 	if len(figures) == 0 {
 		figures = []string{"no output holds floats"}
 	}
-	samples := "samples"
-	if r.Data.Samples == 1 {
-		samples = "sample"
+	return []string{strings.Join(figures, ", "), samplesText(r.Data.Samples, data.Source(r.Data.Source)) + ", " + r.Semantics + " semantics"}
+}
+
+// samplesText says how many samples there are and where they are from.
+func samplesText(n int, from data.Source) string {
+	if n == 1 {
+		return fmt.Sprintf("1 sample (%s)", sourceText[from])
 	}
-	return []string{strings.Join(figures, ", "), fmt.Sprintf("%d %s (%s), %s semantics", r.Data.Samples, samples, sourceText[data.Source(r.Data.Source)], r.Semantics)}
+	return fmt.Sprintf("%d samples (%s)", n, sourceText[from])
 }
 
 // worstRows lists the layers with the largest accumulated error, if any has one.

@@ -3,13 +3,13 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/spf13/pflag"
 
 	"github.com/zqonnx/zqonnx"
 	"github.com/zqonnx/zqonnx/data"
 	"github.com/zqonnx/zqonnx/engine"
-	"github.com/zqonnx/zqonnx/onnx"
 	"github.com/zqonnx/zqonnx/verify"
 )
 
@@ -56,7 +56,7 @@ func verifyCommand(f *pflag.FlagSet) action {
 		if err != nil {
 			return err
 		}
-		set, err := samples(ctx, *path, float.model, feeding, threads)
+		set, err := samples(ctx, *path, float, feeding, threads)
 		if err != nil {
 			return err
 		}
@@ -79,9 +79,13 @@ func verifyCommand(f *pflag.FlagSet) action {
 }
 
 // samples opens the data at path, or makes synthetic samples that the model runs on.
-func samples(ctx context.Context, path string, m *onnx.Model, o data.Options, threads int) (*data.Set, error) {
-	if path == "" {
-		return zqonnx.Probes(ctx, m, o, threads)
+func samples(ctx context.Context, path string, in *input, o data.Options, threads int) (*data.Set, error) {
+	if path != "" {
+		return data.Open(path, in.model.Graph, o)
 	}
-	return data.Open(path, m.Graph, o)
+	set, err := zqonnx.Probes(ctx, in.model, o, threads)
+	if err != nil && !errors.Is(err, data.ErrBadOption) {
+		err = fmt.Errorf("%s: %w", in.file.Path, err)
+	}
+	return set, err
 }
