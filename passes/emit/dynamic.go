@@ -2,6 +2,7 @@ package emit
 
 import (
 	"github.com/zqonnx/zqonnx/onnx"
+	"github.com/zqonnx/zqonnx/onnx/rewrite"
 	"github.com/zqonnx/zqonnx/plan"
 	"github.com/zqonnx/zqonnx/quantize"
 )
@@ -100,7 +101,7 @@ func (e *emitter) tokenInput(n *onnx.Node, x *onnx.Value, k int64) quantizedInpu
 	floor := e.before(n, "Max", name+"_floored", []*onnx.Value{top, e.constant(g, "token_floor", onnx.Scalar(quantize.RowFloor))})
 	scale := e.before(n, "Div", name+"_row_scale", []*onnx.Value{floor, e.constant(g, "token_steps", onnx.Scalar(float32(127)))})
 	var codes *onnx.Value
-	if opset >= 21 {
+	if opset >= 21 && rewrite.Rank(x) > 1 { // one scale for a vector is no block to ONNX Runtime
 		shape := e.before(n, "Shape", name+"_row_shape", []*onnx.Value{scale})
 		zeros := e.before(n, "ConstantOfShape", name+"_row_zero_point", []*onnx.Value{shape}, onnx.AttrT("value", onnx.Of([]uint8{128})))
 		codes = e.before(n, "QuantizeLinear", name+"_quantized", []*onnx.Value{x, scale, zeros}, onnx.AttrI("axis", -1), onnx.AttrI("block_size", k))
