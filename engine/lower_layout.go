@@ -22,6 +22,8 @@ var layoutOps = []op{
 
 // layout is the choice for one graph.
 type layout struct {
+	graph   *onnx.Graph
+	fixed   map[*onnx.Value]bool        // inputs and outputs of the graph
 	root    map[*onnx.Value]*onnx.Value // union-find
 	first   map[*onnx.Value]bool        // by root: the class must have channels first
 	score   map[*onnx.Value]int         // by root: turns spared with channels last
@@ -41,16 +43,19 @@ type border struct {
 func chooseLayouts(m *onnx.Model, real int) map[*onnx.Value]bool {
 	last := map[*onnx.Value]bool{}
 	for g := range rewrite.Graphs(m) {
-		l := &layout{root: map[*onnx.Value]*onnx.Value{}, first: map[*onnx.Value]bool{}, score: map[*onnx.Value]int{}, last: last}
-		for n := range g.Nodes() {
-			l.node(n, g)
+		l := &layout{
+			graph: g, fixed: map[*onnx.Value]bool{}, root: map[*onnx.Value]*onnx.Value{}, first: map[*onnx.Value]bool{},
+			score: map[*onnx.Value]int{}, last: last,
 		}
 		outputs := g.Outputs()
 		if g == m.Graph {
 			outputs = outputs[:real]
 		}
 		for _, v := range slices.Concat(outputs, g.Inputs()) {
-			l.first[l.find(v)] = true
+			l.fixed[v] = true
+		}
+		for n := range g.Nodes() {
+			l.node(n)
 		}
 		l.apply(g)
 	}
@@ -76,10 +81,10 @@ func (l *layout) join(vs ...*onnx.Value) {
 	}
 }
 
-// turnable reports whether v can have channels last in graph g.
-func turnable(v *onnx.Value, g *onnx.Graph) bool {
+// turnable reports whether v can have channels last.
+func (l *layout) turnable(v *onnx.Value) bool {
 	r := rewrite.Rank(v)
-	return v.Graph() == g && v.Const() == nil && r >= 3 && r <= 5 && !constant(v)
+	return v.Graph() == l.graph && !l.fixed[v] && r >= 3 && r <= 5 && !constant(v)
 }
 
 // Operators by how they see their operands.
@@ -103,45 +108,45 @@ var (
 )
 
 // node joins what n must see alike and counts what the layout of its operands costs.
-func (l *layout) node(n *onnx.Node, g *onnx.Graph) {
+func (l *layout) node(n *onnx.Node) {
 	x, y := n.Input(0), n.Output(0)
 	l.parameters(n)
 	switch {
 	case x == nil || y == nil:
 	case eitherLayout[n.Op]:
-		l.either(n, g)
+		l.either(n)
 		return
 	case sameLayout[n.Op] && len(n.Outputs()) == 1 && l.alike(n):
-		if turnable(x, g) && turnable(y, g) {
+		if l.turnable(x) && l.turnable(y) {
 			l.join(x, y)
 			return
 		}
 	case n.Op == "Resize":
-		if turnable(x, g) && turnable(y, g) {
+		if l.turnable(x) && l.turnable(y) {
 			l.join(x, y)
 			return
 		}
 	case elementwise[n.Op] != nil:
-		if l.elementwise(n, g) {
+		if l.elementwise(n) {
 			return
 		}
 	case n.Op == "Concat" || n.Op == "QLinearConcat":
-		if vs := concatOperands(n); !slices.ContainsFunc(vs, func(v *onnx.Value) bool { return !turnable(v, g) }) {
+		if vs := concatOperands(n); !slices.ContainsFunc(vs, func(v *onnx.Value) bool { return !l.turnable(v) }) {
 			l.join(vs...)
 			return
 		}
-	case n.Is("Transpose") && turnable(x, g) && isToLast(n.Ints("perm")):
+	case n.Is("Transpose") && l.turnable(x) && isToLast(n.Ints("perm")):
 		l.score[l.find(x)]++ // nothing is left to do
 		return
 	}
 	for i, v := range n.Inputs() {
 		if v != nil && v.Const() == nil {
-			l.border(border{n, i, -1}, v, g)
+			l.border(border{n, i, -1}, v)
 		}
 	}
 	for i, v := range n.Outputs() {
 		if v != nil {
-			l.border(border{n, -1, i}, v, g)
+			l.border(border{n, -1, i}, v)
 		}
 	}
 	for _, s := range n.Subgraphs() {
@@ -166,9 +171,9 @@ func (l *layout) parameters(n *onnx.Node) {
 }
 
 // either counts both ends of a convolution or global pool.
-func (l *layout) either(n *onnx.Node, g *onnx.Graph) {
+func (l *layout) either(n *onnx.Node) {
 	for _, v := range []*onnx.Value{n.Input(0), n.Output(0)} {
-		if turnable(v, g) {
+		if l.turnable(v) {
 			l.score[l.find(v)]++
 		} else {
 			l.first[l.find(v)] = true
@@ -197,7 +202,7 @@ func concatOperands(n *onnx.Node) []*onnx.Value {
 }
 
 // elementwise joins the operands: tensors of the result's rank, or constants that are one number or one a channel.
-func (l *layout) elementwise(n *onnx.Node, g *onnx.Graph) bool {
+func (l *layout) elementwise(n *onnx.Node) bool {
 	y := n.Output(0)
 	vs := []*onnx.Value{y}
 	for _, i := range elementwise[n.Op] {
@@ -214,7 +219,7 @@ func (l *layout) elementwise(n *onnx.Node, g *onnx.Graph) bool {
 		vs = append(vs, v)
 	}
 	for _, v := range vs {
-		if !turnable(v, g) || rewrite.Rank(v) != rewrite.Rank(y) {
+		if !l.turnable(v) || rewrite.Rank(v) != rewrite.Rank(y) {
 			return false
 		}
 	}
@@ -237,8 +242,8 @@ func byChannel(t *onnx.Tensor, rank int) ([]int64, bool) {
 }
 
 // border counts a place where channels must come first.
-func (l *layout) border(b border, v *onnx.Value, g *onnx.Graph) {
-	if !turnable(v, g) {
+func (l *layout) border(b border, v *onnx.Value) {
+	if !l.turnable(v) {
 		l.first[l.find(v)] = true
 		return
 	}
