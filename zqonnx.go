@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/zqonnx/zqonnx/data"
 	"github.com/zqonnx/zqonnx/engine"
@@ -165,7 +166,8 @@ func (o Options) samples(ctx context.Context, prep *plan.Prepared) (samples, err
 	return s, nil
 }
 
-// Probes makes synthetic samples in the first sizes of the ladder with which the engine runs the model.
+// Probes makes synthetic samples in the first sizes of the ladder with which the engine runs the model. Where the model
+// chooses branches by an input, values of it that do not go with these sizes are left out.
 func Probes(ctx context.Context, m *onnx.Model, feeding data.Options, threads int) (*data.Set, error) {
 	p, err := engine.Compile(m, engine.Options{Threads: threads})
 	if err != nil {
@@ -178,19 +180,31 @@ func Probes(ctx context.Context, m *onnx.Model, feeding data.Options, threads in
 		if err != nil {
 			return nil, err
 		}
-		for s := range set.Sequence(0) {
-			var feeds map[string]*onnx.Tensor
-			if feeds, err = s.Feeds(nil); err == nil {
-				_, err = p.Run(ctx, feeds, nil)
+		failed := make([]error, set.Variants())
+		for i := range failed {
+			if failed[i] = tryProbe(ctx, p, set, i); ctx.Err() != nil {
+				return nil, ctx.Err()
 			}
-			break
 		}
-		if err == nil || ctx.Err() != nil {
-			return set, ctx.Err()
+		if slices.Contains(failed, nil) {
+			return set.Without(func(variant int) bool { return failed[variant] != nil }), nil
 		}
 		if first == nil {
-			first = err
+			first = failed[0]
 		}
 	}
 	return nil, fmt.Errorf("no probe runs: %w", first)
+}
+
+// tryProbe runs the first sample of a sequence.
+func tryProbe(ctx context.Context, p *engine.Program, set *data.Set, sequence int) error {
+	for s := range set.Sequence(sequence) {
+		feeds, err := s.Feeds(nil)
+		if err != nil {
+			return err
+		}
+		_, err = p.Run(ctx, feeds, nil)
+		return err
+	}
+	return nil
 }

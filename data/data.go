@@ -53,10 +53,25 @@ const (
 type Set struct {
 	Source    Source
 	sequences [][]*Sample
+	variants  int // of probes
 }
 
 // Len returns the number of sequences.
 func (s *Set) Len() int { return len(s.sequences) }
+
+// Variants returns after how many sequences probes repeat the values that a model chooses its branches by; at least 1.
+func (s *Set) Variants() int { return max(s.variants, 1) }
+
+// Without returns the set without the sequences of some variants of probes.
+func (s *Set) Without(bad func(variant int) bool) *Set {
+	kept := &Set{Source: s.Source}
+	for i, q := range s.sequences {
+		if !bad(i % s.Variants()) {
+			kept.sequences = append(kept.sequences, q)
+		}
+	}
+	return kept
+}
 
 // Samples returns the number of samples in all sequences.
 func (s *Set) Samples() int {

@@ -22,6 +22,7 @@ const (
 //   - pictures (rank 4, 1, 3 or 4 channels) of floats or bytes: gradients, edges, blobs, 1/f noise, in turn;
 //   - other floats of rank 4 and more: smooth 1/f noise over the last two axes;
 //   - what indexes a table: values spread over the smallest table's rows, the first one small; zeros for 4 rows and less;
+//   - one integer that is compared with constants: in turn, over the sequences, values with which the comparisons hold or fail;
 //   - everything else (masks, lengths, flags, scalars): ones;
 //   - inputs of Options.State and Options.Values: as with real data, so states are zero first and then fed back.
 //
@@ -34,6 +35,7 @@ func Probes(g *onnx.Graph, o Options) (*Set, error) {
 		return nil, err
 	}
 	var made []prober
+	variants := 1
 	for _, p := range model.needed() {
 		if p.typ.Shape == nil || p.typ.Elem == onnx.Undefined {
 			return nil, fmt.Errorf("input %q has no known rank and type: no probe can be made for it (%w)", p.name, onnx.ErrBadModel)
@@ -42,7 +44,9 @@ func Probes(g *onnx.Graph, o Options) (*Set, error) {
 		if err := checkSize(p, dims); err != nil {
 			return nil, err
 		}
-		made = append(made, newProber(p, dims, rowsIndexed(g.Value(p.name)), o.Seed))
+		pr := newProber(p, dims, g.Value(p.name), o.Seed)
+		made = append(made, pr)
+		variants = max(variants, pr.variants)
 	}
 	count, steps := plainProbes, 1
 	if len(o.State) > 0 {
@@ -51,7 +55,7 @@ func Probes(g *onnx.Graph, o Options) (*Set, error) {
 	if o.Limit > 0 {
 		count = o.Limit
 	}
-	set := &Set{Source: Synthetic}
+	set := &Set{Source: Synthetic, variants: min(variants, (count+steps-1)/steps)}
 	for i := range count {
 		sequence, step := i/steps, i%steps
 		s := &Sample{Name: fmt.Sprintf("probe %d", i), model: model}
@@ -76,15 +80,16 @@ func Probes(g *onnx.Graph, o Options) (*Set, error) {
 
 // A prober makes the probes of one input.
 type prober struct {
-	name string
-	make func(sequence, step int) (*onnx.Tensor, error)
+	name     string
+	make     func(sequence, step int) (*onnx.Tensor, error)
+	variants int // how many sequences differ in more than their numbers
 }
 
 // fewRows is the size of a table, such as that of token types, up to which row 0 is the plain case.
 const fewRows = 4
 
-func newProber(p port, dims []int64, rows int64, seed uint64) prober {
-	pr := prober{name: p.name}
+func newProber(p port, dims []int64, v *onnx.Value, seed uint64) prober {
+	pr := prober{name: p.name, variants: 1}
 	key := mix(seed, textKey(p.name))
 	elem := p.typ.Elem
 	draw := func(shape func(f []float32, sequence, step int)) {
@@ -102,7 +107,20 @@ func newProber(p port, dims []int64, rows int64, seed uint64) prober {
 	isFloat := kinds[elem] == 'f'
 	isByte := elem == onnx.Uint8 || elem == onnx.Int8
 	channels, isPicture := channelAxis(dims)
+	rows := rowsIndexed(v)
+	var compared []int64
+	if rows == 0 && kinds[elem] == 'i' && len(dims) <= 1 && onnx.NumElements(dims) == 1 {
+		compared = slices.DeleteFunc(valuesCompared(v), func(x int64) bool {
+			_, err := fit(onnx.Scalar(x), elem)
+			return err != nil // the comparison holds for all values of the type, or for none
+		})
+	}
 	switch {
+	case len(compared) > 0:
+		pr.variants = len(compared)
+		pr.make = func(sequence, _ int) (*onnx.Tensor, error) {
+			return fit(onnx.Of(compared[sequence%len(compared):][:1], cloneDims(dims)...), elem)
+		}
 	case rows > 0 && (isFloat || kinds[elem] == 'i'):
 		pr.make = func(sequence, step int) (*onnx.Tensor, error) {
 			return fit(indices(dims, rows, isFloat, mix(key, uint64(sequence), uint64(step))), elem)

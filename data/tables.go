@@ -1,6 +1,10 @@
 package data
 
-import "github.com/zqonnx/zqonnx/onnx"
+import (
+	"iter"
+
+	"github.com/zqonnx/zqonnx/onnx"
+)
 
 // indexing has a row for each operator input that holds positions in another input: which axis of the table they count.
 var indexing = []struct {
@@ -23,31 +27,42 @@ var carriers = map[string][]int{
 	"Split": {0}, "Expand": {0}, "Tile": {0}, "Clip": {0}, "Gather": {0}, "Where": {1, 2}, "Max": {0, 1}, "Min": {0, 1}, "Concat": {0, 1},
 }
 
+// carried iterates over the places that take v, or the output of a carrier of it.
+func carried(v *onnx.Value) iter.Seq[onnx.Use] {
+	return func(yield func(onnx.Use) bool) {
+		seen := map[*onnx.Value]bool{v: true}
+		for work := []*onnx.Value{v}; len(work) > 0; {
+			v, work = work[0], work[1:]
+			for _, u := range v.Uses() {
+				if !yield(u) {
+					return
+				}
+				for _, i := range carriers[u.Node.Op] {
+					if i != u.Index || !u.Node.Is(u.Node.Op) {
+						continue
+					}
+					for _, out := range u.Node.Outputs() {
+						if out != nil && !seen[out] {
+							seen[out] = true
+							work = append(work, out)
+						}
+					}
+				}
+			}
+		}
+	}
+}
+
 // rowsIndexed returns the rows of the smallest table that values of v are positions in; 0 when they are none.
 func rowsIndexed(v *onnx.Value) int64 {
 	rows := int64(0)
-	seen := map[*onnx.Value]bool{v: true}
-	for work := []*onnx.Value{v}; len(work) > 0; {
-		v, work = work[0], work[1:]
-		for _, u := range v.Uses() {
-			for _, x := range indexing {
-				if x.op != u.Node.Op || x.index != u.Index {
-					continue
-				}
-				if n := extent(u.Node.Input(x.table), u.Node.Int(x.axis, 0)); n > 0 && (rows == 0 || n < rows) {
-					rows = n
-				}
+	for u := range carried(v) {
+		for _, x := range indexing {
+			if x.op != u.Node.Op || x.index != u.Index {
+				continue
 			}
-			for _, i := range carriers[u.Node.Op] {
-				if i != u.Index || !u.Node.Is(u.Node.Op) {
-					continue
-				}
-				for _, out := range u.Node.Outputs() {
-					if out != nil && !seen[out] {
-						seen[out] = true
-						work = append(work, out)
-					}
-				}
+			if n := extent(u.Node.Input(x.table), u.Node.Int(x.axis, 0)); n > 0 && (rows == 0 || n < rows) {
+				rows = n
 			}
 		}
 	}
