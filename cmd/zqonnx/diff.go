@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"hash"
 	"io"
 	"slices"
 	"strings"
@@ -121,10 +122,7 @@ func textItems(text string) []string {
 
 // A hasher hashes what a model's text may leave out.
 type hasher struct {
-	w interface {
-		io.Writer
-		Sum([]byte) []byte
-	}
+	w   hash.Hash
 	err error
 }
 
