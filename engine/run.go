@@ -27,6 +27,71 @@ type RunOptions struct {
 	Outputs []string
 	// Threads limits the workers of this run; 0: those of the program.
 	Threads int
+	// Record keeps the tensors that the run computes in the main graph.
+	Record *Snapshot
+	// Resume starts from the tensors of an earlier run with the same feeds: only what lies behind an overridden edge is run.
+	Resume *Snapshot
+}
+
+// A Snapshot keeps the tensors of a run, so that later runs compute only what an Override changes.
+type Snapshot struct {
+	MaxBytes int64 // tensors beyond it are not kept, but computed again where they are needed; 0: no limit
+
+	bytes  int64          // kept
+	seen   int64          // kept or not
+	values []*onnx.Tensor // by slot
+}
+
+// Seen returns the bytes of all tensors that the recorded run computed in the main graph.
+func (k *Snapshot) Seen() int64 { return k.seen }
+
+// keep takes a copy of a tensor, if it fits.
+func (k *Snapshot) keep(slot int, t *onnx.Tensor) {
+	size := t.Type.ByteSize(int64(t.Len()))
+	k.seen += size
+	if k.MaxBytes > 0 && k.bytes+size > k.MaxBytes {
+		return
+	}
+	k.bytes += size
+	k.values[slot] = t.Clone()
+}
+
+// resume takes over the snapshot's tensors, but for those behind an overridden edge.
+func (f *frame) resume(k *Snapshot) {
+	for slot, t := range k.values {
+		if t != nil && f.values[slot].t == nil {
+			f.values[slot].t = t
+		}
+	}
+	stale := make([]bool, len(f.p.slots))
+	overridden := map[string]bool{}
+	for e := range f.opts.Override {
+		overridden[e.Node] = true
+	}
+	isStale := func(slot int) bool { return slot >= 0 && stale[slot] }
+	for _, s := range f.p.main.steps {
+		if !overridden[s.key] && !s.holds(overridden) && !slices.ContainsFunc(s.in, isStale) && !slices.ContainsFunc(s.uses, isStale) {
+			continue
+		}
+		for _, o := range s.out {
+			if o >= 0 {
+				stale[o] = true
+				f.values[o] = value{}
+			}
+		}
+	}
+}
+
+// holds reports whether a step of a subgraph inside s has one of the keys.
+func (s *step) holds(keys map[string]bool) bool {
+	for _, b := range s.blocks {
+		for _, inner := range b.steps {
+			if keys[inner.key] || inner.holds(keys) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // Run computes the outputs for the feeds, one tensor for each input name. The outputs are new tensors.
@@ -137,6 +202,12 @@ func (f *frame) begin(ctx context.Context, feeds map[string]*onnx.Tensor, o *Run
 		}
 		f.values[s].t = f.inward(s, aligned(t))
 	}
+	if o.Record != nil {
+		*o.Record = Snapshot{MaxBytes: o.Record.MaxBytes, values: make([]*onnx.Tensor, len(p.slots))}
+	}
+	if o.Resume != nil {
+		f.resume(o.Resume)
+	}
 	for name, tap := range o.Tap {
 		s, ok := p.named[name]
 		if !ok {
@@ -171,7 +242,7 @@ func (in port) accepts(t *onnx.Tensor) error {
 // need says which steps of the main block must run; nil: all.
 func (f *frame) need(wanted []string) ([]bool, error) {
 	p := f.p
-	partial := len(f.opts.Known) > 0 || f.opts.Outputs != nil
+	partial := len(f.opts.Known) > 0 || f.opts.Outputs != nil || f.opts.Resume != nil
 	want := make(map[int]bool)
 	add := func(s int) {
 		if s >= 0 && f.values[s].t == nil {
@@ -239,6 +310,9 @@ func (f *frame) exec(b *block, need []bool) error {
 				continue
 			}
 			t := f.values[o].t
+			if f.opts.Record != nil && b == f.p.main && t != nil {
+				f.opts.Record.keep(o, t)
+			}
 			if name, ok := f.keep[o]; ok && t != nil {
 				f.out[name] = f.outward(o, t).Clone()
 			}

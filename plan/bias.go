@@ -6,8 +6,8 @@ import (
 	"github.com/zqonnx/zqonnx/quantize"
 )
 
-// biasSamples bounds how many sequences the means of a layer's output are taken over.
-const biasSamples = 32
+// leastBiasSamples and mostBiasSamples bound how many sequences the means of a layer's output are taken over.
+const leastBiasSamples, mostBiasSamples = 8, 32
 
 // correctBiases finds, for every static Conv and Gemm, what quantization takes from the mean of each output channel when the
 // layer is fed with float inputs: rounded weights and clipped activations shift it, and the shift is what costs most on
@@ -36,7 +36,7 @@ func (m *planner) correctBiases() error {
 		out := s.Node.Output(0).Name()
 		taps[out] = func(t *onnx.Tensor) { observeMean(&float[i], t) }
 	}
-	n := min(biasSamples, m.Calibration.Len())
+	n := m.affordable(6, leastBiasSamples, min(mostBiasSamples, m.Calibration.Len())) // two networks, and room for the rest
 	for k := range n {
 		m.Progress("correcting biases", k, n)
 		var outputs map[string]*onnx.Tensor

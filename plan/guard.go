@@ -15,11 +15,11 @@ type Guard struct {
 	Margin   float64 // dB under the median of all candidates that makes one stick out
 	Matters  float64 // dB above the whole: a candidate at or over it hardly adds to the whole's noise and stays quantized
 	MaxFloat float64 // share of the multiply-adds that may become float
-	Budget   float64 // multiply-adds one round of measuring may cost; fewer samples are taken beyond
+	Budget   float64 // work one round of measuring may cost, in multiply-adds; fewer samples are taken beyond
 }
 
 // DefaultGuard has the limits found on real models (algorithms.md §6 of the project's documents).
-var DefaultGuard = Guard{Samples: 8, Stands: 25, Margin: 12, Matters: 10, MaxFloat: 0.2, Budget: 4e11}
+var DefaultGuard = Guard{Samples: 8, Stands: 25, Margin: 12, Matters: 10, MaxFloat: 0.2, Budget: 3e11}
 
 // A candidate is one quantization that the guard can take back: a site's weights, its activation, or a tensor between
 // integer nodes.
@@ -103,23 +103,32 @@ func (m *planner) measureAll(all []candidate) (float64, error) {
 
 // measureEach measures candidates alone; figures from earlier rounds stand.
 func (m *planner) measureEach(all []candidate) error {
-	keep := m.runner.trials
-	if n := int(m.Guard.Budget / max(1, m.macs()*float64(len(all)))); n < len(keep) {
-		m.runner.trials = keep[:max(n, 1)]
+	var open []candidate
+	var changes []change
+	for _, c := range all {
+		if _, ok := m.sqnr[c.name]; !ok {
+			open, changes = append(open, c), append(changes, c.change)
+		}
 	}
-	defer func() { m.runner.trials = keep }()
-	for i, c := range all {
-		m.Progress("guarding", i, len(all))
-		if _, ok := m.sqnr[c.name]; ok {
-			continue
-		}
-		db, err := m.runner.measure(m.ctx, c.change)
-		if err != nil {
-			return err
-		}
-		m.sqnr[c.name] = db
+	trials := m.affordable(float64(len(open))/2, 1, len(m.runner.trials)) // on average half of the network lies behind a change
+	db, err := m.runner.measureEach(m.ctx, changes, trials, func(i int) { m.Progress("guarding", i, trials*len(changes)) })
+	if err != nil {
+		return err
+	}
+	for i, c := range open {
+		m.sqnr[c.name] = db[i]
 	}
 	return nil
+}
+
+// workPerValue is what computing one value of an activation costs beside its multiply-adds, in multiply-adds.
+const workPerValue = 20
+
+// affordable returns how many samples, within limits, can be run so many times each within the budget. It counts work, never
+// seconds, so that a plan does not depend on the machine.
+func (m *planner) affordable(runs float64, least, most int) int {
+	work := m.macs() + workPerValue*m.runner.values
+	return max(min(least, most), min(most, int(m.Guard.Budget/max(1, runs*work))))
 }
 
 // economise turns stored products to per-tensor dynamic where that is faster than float, the least loss per microsecond

@@ -35,7 +35,7 @@ type runner struct {
 	outputs []string // the float outputs that are compared
 	trials  []trial
 	dims    map[string][]int64 // of the tapped tensors, in the first trial
-	runs    int
+	values  float64            // computed in one run of the first trial
 }
 
 // newRunner compiles the model and runs up to limit samples of the set in float, spread over its sequences. The dims of
@@ -74,8 +74,12 @@ func newRunner(ctx context.Context, m *onnx.Model, set *data.Set, limit, threads
 			if err != nil {
 				return nil, err
 			}
-			if outputs, err = p.Run(ctx, feeds, &engine.RunOptions{Tap: taps}); err != nil {
+			count := &engine.Snapshot{MaxBytes: 1}
+			if outputs, err = p.Run(ctx, feeds, &engine.RunOptions{Tap: taps, Record: count}); err != nil {
 				return nil, fmt.Errorf("%s: %w", s.Name, err)
+			}
+			if len(r.trials) == 0 {
+				r.values = float64(count.Seen() / 4)
 			}
 			r.trials = append(r.trials, trial{feeds, outputs})
 		}
@@ -85,34 +89,67 @@ func newRunner(ctx context.Context, m *onnx.Model, set *data.Set, limit, threads
 
 // measure returns the SQNR in dB of the outputs under a change, energy pooled over outputs and trials.
 func (r *runner) measure(ctx context.Context, c change) (float64, error) {
-	var all metric.Comparison
-	for _, t := range r.trials {
-		r.runs++
-		out, err := r.program.Run(ctx, t.feeds, &engine.RunOptions{Override: c})
-		if err != nil {
-			return 0, err
+	db, err := r.measureEach(ctx, []change{c}, len(r.trials), func(int) {})
+	if err != nil {
+		return 0, err
+	}
+	return db[0], nil
+}
+
+// maxSnapshot bounds the memory that the activations of one trial may take while changes are measured on it.
+const maxSnapshot = 1 << 30
+
+// measureEach measures changes alone, on a number of trials spread over all. Of each trial the float activations are kept
+// meanwhile, so that only what lies behind a change is run.
+func (r *runner) measureEach(ctx context.Context, changes []change, trials int, progress func(done int)) ([]float64, error) {
+	all := make([]metric.Comparison, len(changes))
+	for k := range trials {
+		t := r.trials[k*len(r.trials)/trials]
+		var snapshot *engine.Snapshot
+		if len(changes) > 1 {
+			snapshot = &engine.Snapshot{MaxBytes: maxSnapshot}
+			if _, err := r.program.Run(ctx, t.feeds, &engine.RunOptions{Record: snapshot}); err != nil {
+				return nil, err
+			}
 		}
-		var ref, got [][]float32
-		for _, name := range r.outputs {
-			a, err := t.outputs[name].Float32s()
+		for i, c := range changes {
+			progress(k*len(changes) + i)
+			out, err := r.program.Run(ctx, t.feeds, &engine.RunOptions{Override: c, Resume: snapshot})
 			if err != nil {
-				return 0, err
+				return nil, err
 			}
-			if f := c[outputEdge(name)]; f != nil {
-				out[name] = f(out[name])
+			if err := r.compare(&all[i], t, out, c); err != nil {
+				return nil, err
 			}
-			b, err := out[name].Float32s()
-			if err != nil {
-				return 0, err
-			}
-			if len(a) != len(b) {
-				return 0, fmt.Errorf("output %q changes its size under quantization", name)
-			}
-			ref, got = append(ref, a), append(got, b)
-		}
-		if err := all.ObserveAll(ref, got); err != nil {
-			return 0, err
 		}
 	}
-	return float64(all.Result().SQNR), nil
+	db := make([]float64, len(changes))
+	for i := range all {
+		db[i] = float64(all[i].Result().SQNR)
+	}
+	return db, nil
+}
+
+// compare adds the outputs of a run under a change.
+func (r *runner) compare(all *metric.Comparison, t trial, out map[string]*onnx.Tensor, c change) error {
+	var ref, got [][]float32
+	for _, name := range r.outputs {
+		a, err := t.outputs[name].Float32s()
+		if err != nil {
+			return err
+		}
+		y := out[name]
+		if f := c[outputEdge(name)]; f != nil {
+			y = f(y)
+		}
+		b, err := y.Float32s()
+		if err != nil {
+			return err
+		}
+		if len(a) != len(b) {
+			return fmt.Errorf("output %q changes its size under quantization", name)
+		}
+		ref, got = append(ref, a), append(got, b)
+	}
+	return all.ObserveAll(ref, got)
 }
