@@ -68,7 +68,8 @@ ROWS = [
 ]
 
 # Of the file in zqonnx's engine against the same file in ONNX Runtime, on the same samples.
-ENGINE_SQNR = 45           # dB, at least
+ENGINE_SQNR = 45           # dB, at least; where ONNX Runtime itself is less sure, see SELF_MARGIN
+SELF_MARGIN = 1            # dB that the engine may be further from ONNX Runtime than ONNX Runtime is from itself, unoptimized
 ENGINE_METRIC = .002       # of the metric, at most; one sample where that is less than one
 
 WHOLE = {"minilm-stsb"}    # their metric compares samples with each other: all of them are needed
@@ -107,6 +108,7 @@ class Result:
     engine: float | None = None                   # the metric in zqonnx's engine, and on the same samples in ONNX Runtime
     engine_ort: float | None = None
     engine_sqnr: float | None = None
+    ort_sqnr: float | None = None                 # ONNX Runtime with its optimizations off against itself; only where it matters
     engine_n: int = 0
     latency: float | None = None                  # of the quantized file over the float one
     seconds: float = 0                            # to quantize
@@ -190,14 +192,24 @@ class Bench:
         ours = [{k: o[k] for k in t} for o, t in zip(ours, theirs)]     # the outputs the task looks at
         r.engine, r.engine_ort = (task.score(o, labels)[r.row.metric] for o in (ours, theirs))
         r.engine_sqnr, r.engine_n = task.agreement(ours, theirs)["sqnr_db"], len(feeds)
-        if not r.engine_sqnr >= ENGINE_SQNR:
-            r.failures.append(f"the engine is {r.engine_sqnr:.1f} dB from ONNX Runtime, must be >= {ENGINE_SQNR}")
+        self.check_engine(r, task, model, feeds, theirs)
         near = max(ENGINE_METRIC * max(1, abs(r.engine_ort)), 1 / len(feeds) if r.row.metric.endswith("top1") else 0)
         if not abs(r.engine - r.engine_ort) <= near + 1e-9:
             r.failures.append(f"{r.row.metric} is {r.engine} in the engine and {r.engine_ort} in ONNX Runtime, must be within {near:.4f}")
 
-    def outputs(self, task, model, feeds):
-        session = self.session(model)
+    def check_engine(self, r, task, model, feeds, theirs):
+        """Where many activations are quantized at run time, the last bit of a float decides about codes, and the codes about
+        many others: no two orders of summation give outputs that are nearer than the quantization noise lets them. How far
+        that is, ONNX Runtime shows with its own optimizations off."""
+        need = ENGINE_SQNR
+        if r.engine_sqnr < need:
+            r.ort_sqnr = task.agreement(self.outputs(task, model, feeds, opt="basic"), theirs)["sqnr_db"]
+            need = min(need, r.ort_sqnr - SELF_MARGIN)
+        if not r.engine_sqnr >= need:
+            r.failures.append(f"the engine is {r.engine_sqnr:.1f} dB from ONNX Runtime, must be >= {need:.1f}")
+
+    def outputs(self, task, model, feeds, **options):
+        session = self.session(model, **options)
         return [task.run(session, feed) for feed in feeds]
 
     def bench(self, r, task, model):
@@ -264,7 +276,7 @@ def cells(r):
             "-" if missing else value(r.float_metric), "failed" if missing else value(r.score[r.row.metric]),
             "-" if missing else f"{r.score['sqnr']:.1f} dB",
             f"{value(r.engine)} ({value(r.engine_ort)}, n={r.engine_n})" if r.engine_n else "-",
-            "-" if r.engine_sqnr is None else f"{r.engine_sqnr:.1f} dB",
+            "-" if r.engine_sqnr is None else f"{r.engine_sqnr:.1f} dB" + (f" ({r.ort_sqnr:.1f})" if r.ort_sqnr else ""),
             "-" if missing else f"{r.score['size']:.2f}", "-" if r.latency is None else f"{r.latency:.2f}",
             f"{r.seconds:.1f} s"]
 
