@@ -122,6 +122,9 @@ func Read(b []byte) (*Plan, error) {
 	if err := d.Decode(&p); err != nil {
 		return nil, fmt.Errorf("line %d: %w", lineOf(b, err), err)
 	}
+	if end := d.InputOffset(); len(bytes.TrimSpace(b[end:])) > 0 {
+		return nil, fmt.Errorf("line %d: something stands behind the plan", 1+bytes.Count(b[:end], []byte("\n")))
+	}
 	if p.Schema != Schema {
 		return nil, fmt.Errorf("schema %d is not the one this version reads (%d)", p.Schema, Schema)
 	}

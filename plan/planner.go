@@ -183,7 +183,7 @@ func (m *planner) initial(s *Site) Scheme {
 		return Dynamic
 	case s.Kind == Conv && m.Calibration != nil && (m.Activations == ModeAuto || m.Activations == ModeStatic) && s.Node.Graph() == m.graph && biasIsConstant(s.Node):
 		return Static
-	case s.Kind == Product && (m.Activations == ModeStatic || m.Activations == ModeAuto && m.Calibration != nil) && s.Node.Graph() == m.graph && biasIsConstant(s.Node):
+	case s.Kind == Product && m.Calibration != nil && (m.Activations == ModeAuto || m.Activations == ModeStatic) && s.Node.Graph() == m.graph && biasIsConstant(s.Node):
 		return Static
 	case s.Kind == Product && m.Activations == ModeDynamic:
 		return Dynamic
