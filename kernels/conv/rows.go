@@ -8,12 +8,16 @@ func Rows[T float32 | uint8](dst []T, ld int, x []T, channels, c0, c int, g *Geo
 	// Taps side by side are one run in memory when they take all channels.
 	joined := c == channels && g.Dilation[2] == 1
 	od, oh, ow := g.At(lo)
+	dLo, dHi, dIn := g.Span(0, od)
+	hLo, hHi, hIn := g.Span(1, oh)
+	extent := (g.Kernel[2] - 1) * g.Dilation[2]
 	for p := lo; p < hi; p++ {
 		row := dst[(p-lo)*ld:][:ld]
 		clear(row[k:])
-		wLo, wHi, wIn := g.Span(2, ow)
-		dLo, dHi, dIn := g.Span(0, od)
-		hLo, hHi, hIn := g.Span(1, oh)
+		wLo, wHi, wIn := 0, g.Kernel[2], ow*g.Stride[2]-g.Pad[2]
+		if wIn < 0 || wIn+extent >= g.In[2] {
+			wLo, wHi, wIn = g.Span(2, ow)
+		}
 		at := 0
 		for kd := range g.Kernel[0] {
 			for kh := range g.Kernel[1] {
@@ -25,7 +29,9 @@ func Rows[T float32 | uint8](dst []T, ld int, x []T, channels, c0, c int, g *Geo
 				}
 				d, h := dIn+(kd-dLo)*g.Dilation[0], hIn+(kh-hLo)*g.Dilation[1]
 				from := ((d*g.In[1]+h)*g.In[2]+wIn)*channels + c0
-				fillWith(line[:wLo*c], fill)
+				if wLo > 0 {
+					fillWith(line[:wLo*c], fill)
+				}
 				if joined {
 					copy(line[wLo*c:wHi*c], x[from:])
 				} else {
@@ -34,7 +40,9 @@ func Rows[T float32 | uint8](dst []T, ld int, x []T, channels, c0, c int, g *Geo
 						from += g.Dilation[2] * channels
 					}
 				}
-				fillWith(line[wHi*c:], fill)
+				if wHi < g.Kernel[2] {
+					fillWith(line[wHi*c:], fill)
+				}
 			}
 		}
 		if ow++; ow == g.Out[2] {
@@ -42,7 +50,9 @@ func Rows[T float32 | uint8](dst []T, ld int, x []T, channels, c0, c int, g *Geo
 			if oh++; oh == g.Out[1] {
 				oh = 0
 				od++
+				dLo, dHi, dIn = g.Span(0, od)
 			}
+			hLo, hHi, hIn = g.Span(1, oh)
 		}
 	}
 }

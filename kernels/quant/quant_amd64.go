@@ -2,7 +2,8 @@ package quant
 
 import "github.com/zqonnx/zqonnx/kernels/cpu"
 
-// The vector loops take n blocks of 8 elements, n ≥ 1, and give the bits of the plain Go loops of the same names.
+// The vector loops take n blocks of 8 elements, those of AVX-512 of 16, n ≥ 1, and give the bits of the plain Go loops of the
+// same names.
 
 //go:noescape
 func requantizeAVX2(n int, dst *uint8, acc *int32, multiplier *float32, lo, hi float32, zero int32)
@@ -23,6 +24,15 @@ func addAVX2(n int, dst, a, b *uint8, ratioA, ratioB, fixed, lo, hi float32, off
 func mulAVX2(n int, dst, a, b *uint8, multiplier, zc, lo, hi float32, za, zb int32, flip uint64)
 
 //go:noescape
+func requantizeAVX512(n int, dst *uint8, acc *int32, multiplier *float32, lo, hi float32, zero int32)
+
+//go:noescape
+func quantizeAVX512(n int, dst *uint8, x *float32, scale, lo, hi float32, zero int32)
+
+//go:noescape
+func addAVX512(n int, dst, a, b *uint8, ratioA, ratioB, fixed, lo, hi float32, offset int32, flip *[16]uint8)
+
+//go:noescape
 func minMaxAVX2(n int, x *float32, least, greatest *[8]float32)
 
 // blocks returns how many elements of n the vector loops take.
@@ -31,6 +41,14 @@ func blocks(n int) int {
 		return 0
 	}
 	return n &^ 7
+}
+
+// wideBlocks returns how many elements of n the loops of AVX-512 take.
+func wideBlocks(n int) int {
+	if n < 16 || cpu.Current() < cpu.AVX512VNNI {
+		return 0
+	}
+	return n &^ 15
 }
 
 // flipOf turns int8 codes to uint8 codes 128 above, eight at a time.
@@ -44,10 +62,15 @@ func flipOf(signed bool) (flip uint64, offset int32) {
 // Quantize computes dst[i] = sat(rint(f32(x[i]/scale)) + zero).
 func Quantize(dst []uint8, x []float32, scale float32, zero int32, signed bool) {
 	x = x[:len(dst)]
-	n := blocks(len(dst))
+	lo, hi := Limits(signed)
+	l, h := float32(lo-zero), float32(hi-zero)
+	n := wideBlocks(len(dst))
 	if n > 0 {
-		lo, hi := Limits(signed)
-		quantizeAVX2(n/8, &dst[0], &x[0], scale, float32(lo-zero), float32(hi-zero), zero)
+		quantizeAVX512(n/16, &dst[0], &x[0], scale, l, h, zero)
+	}
+	if rest := blocks(len(dst) - n); rest > 0 {
+		quantizeAVX2(rest/8, &dst[n], &x[n], scale, l, h, zero)
+		n += rest
 	}
 	quantizeGo(dst[n:], x[n:], scale, zero, signed)
 }
@@ -66,12 +89,19 @@ func Dequantize(dst []float32, x []uint8, scale float32, zero int32, signed bool
 // Requantize computes dst[i] = sat(rint(f32(f32(acc[i])·multiplier[i])) + zero).
 func Requantize(dst []uint8, acc []int32, multiplier []float32, zero int32, signed bool) {
 	acc, multiplier = acc[:len(dst)], multiplier[:len(dst)]
-	n := blocks(len(dst))
+	lo, hi := Limits(signed)
+	l, h := float32(lo-zero), float32(hi-zero)
+	n := wideBlocks(len(dst))
 	if n > 0 {
-		lo, hi := Limits(signed)
-		requantizeAVX2(n/8, &dst[0], &acc[0], &multiplier[0], float32(lo-zero), float32(hi-zero), zero)
+		requantizeAVX512(n/16, &dst[0], &acc[0], &multiplier[0], l, h, zero)
 	}
-	requantizeGo(dst[n:], acc[n:], multiplier[n:], zero, signed)
+	if rest := blocks(len(dst) - n); rest > 0 {
+		requantizeAVX2(rest/8, &dst[n], &acc[n], &multiplier[n], l, h, zero)
+		n += rest
+	}
+	if n < len(dst) {
+		requantizeGo(dst[n:], acc[n:], multiplier[n:], zero, signed)
+	}
 }
 
 // Scale computes dst[i] = f32(f32(acc[i])·multiplier[i]) + bias[i]; bias may be nil.
@@ -101,10 +131,18 @@ func (s *Sum) Add(dst, a, b []uint8, stepA, stepB int) {
 	n := 0
 	if stepA == 1 && stepB == 1 {
 		a, b = a[:len(dst)], b[:len(dst)]
-		if n = blocks(len(dst)); n > 0 {
-			lo, hi := Limits(s.signed)
-			flip, offset := flipOf(s.signed)
-			addAVX2(n/8, &dst[0], &a[0], &b[0], s.ratioA, s.ratioB, s.fixed, float32(lo), float32(hi), offset, flip)
+		lo, hi := Limits(s.signed)
+		flip, offset := flipOf(s.signed)
+		if n = wideBlocks(len(dst)); n > 0 {
+			var wide [16]uint8
+			for i := range wide {
+				wide[i] = uint8(flip)
+			}
+			addAVX512(n/16, &dst[0], &a[0], &b[0], s.ratioA, s.ratioB, s.fixed, float32(lo), float32(hi), offset, &wide)
+		}
+		if rest := blocks(len(dst) - n); rest > 0 {
+			addAVX2(rest/8, &dst[n], &a[n], &b[n], s.ratioA, s.ratioB, s.fixed, float32(lo), float32(hi), offset, flip)
+			n += rest
 		}
 	}
 	s.addGo(dst[n:], a[n*stepA:], b[n*stepB:], stepA, stepB)

@@ -226,3 +226,92 @@ loop:
 	VMOVUPS Y1, (DX)
 	VZEROUPPER
 	RET
+
+// func requantizeAVX512(n int, dst *uint8, acc *int32, multiplier *float32, lo, hi float32, zero int32)
+TEXT ·requantizeAVX512(SB), NOSPLIT, $0-44
+	MOVQ n+0(FP), CX
+	MOVQ dst+8(FP), DI
+	MOVQ acc+16(FP), SI
+	MOVQ multiplier+24(FP), DX
+	VBROADCASTSS lo+32(FP), Z13
+	VBROADCASTSS hi+36(FP), Z14
+	VBROADCASTSS zero+40(FP), Z15
+
+loop:
+	VCVTDQ2PS (SI), Z0
+	VMULPS (DX), Z0, Z0
+	VMAXPS Z13, Z0, Z0
+	VMINPS Z14, Z0, Z0
+	VCVTPS2DQ Z0, Z0
+	VPADDD Z15, Z0, Z0
+	VPMOVDB Z0, (DI)
+	ADDQ $64, SI
+	ADDQ $64, DX
+	ADDQ $16, DI
+	DECQ CX
+	JNZ  loop
+	VZEROUPPER
+	RET
+
+// func quantizeAVX512(n int, dst *uint8, x *float32, scale, lo, hi float32, zero int32)
+TEXT ·quantizeAVX512(SB), NOSPLIT, $0-40
+	MOVQ n+0(FP), CX
+	MOVQ dst+8(FP), DI
+	MOVQ x+16(FP), SI
+	VBROADCASTSS scale+24(FP), Z11
+	VBROADCASTSS lo+28(FP), Z13
+	VBROADCASTSS hi+32(FP), Z14
+	VBROADCASTSS zero+36(FP), Z15
+
+loop:
+	VMOVUPS (SI), Z0
+	VDIVPS Z11, Z0, Z0
+	VMAXPS Z13, Z0, Z0
+	VMINPS Z14, Z0, Z0
+	VCVTPS2DQ Z0, Z0
+	VPADDD Z15, Z0, Z0
+	VPMOVDB Z0, (DI)
+	ADDQ $64, SI
+	ADDQ $16, DI
+	DECQ CX
+	JNZ  loop
+	VZEROUPPER
+	RET
+
+// func addAVX512(n int, dst, a, b *uint8, ratioA, ratioB, fixed, lo, hi float32, offset int32, flip *[16]uint8)
+TEXT ·addAVX512(SB), NOSPLIT, $0-64
+	MOVQ n+0(FP), CX
+	MOVQ dst+8(FP), DI
+	MOVQ a+16(FP), SI
+	MOVQ b+24(FP), DX
+	VBROADCASTSS ratioA+32(FP), Z8
+	VBROADCASTSS ratioB+36(FP), Z9
+	VBROADCASTSS fixed+40(FP), Z10
+	VBROADCASTSS lo+44(FP), Z13
+	VBROADCASTSS hi+48(FP), Z14
+	VBROADCASTSS offset+52(FP), Z11
+	MOVQ flip+56(FP), AX
+	VMOVDQU (AX), X7
+
+loop:
+	VPXOR (SI), X7, X0
+	VPXOR (DX), X7, X1
+	VPMOVZXBD X0, Z0
+	VPMOVZXBD X1, Z1
+	VPSUBD Z11, Z0, Z0
+	VPSUBD Z11, Z1, Z1
+	VCVTDQ2PS Z0, Z0
+	VCVTDQ2PS Z1, Z1
+	VFMADD213PS Z10, Z9, Z1
+	VFMADD213PS Z1, Z8, Z0
+	VMAXPS Z13, Z0, Z0
+	VMINPS Z14, Z0, Z0
+	VCVTPS2DQ Z0, Z0
+	VPMOVDB Z0, (DI)
+	ADDQ $16, SI
+	ADDQ $16, DX
+	ADDQ $16, DI
+	DECQ CX
+	JNZ  loop
+	VZEROUPPER
+	RET
