@@ -23,6 +23,7 @@ func tree(s *[lanes]float32) float32 {
 // Sum returns Σ x.
 func Sum(x []float32) float32 {
 	var s [lanes]float32
+	x = sums(&s, x)
 	for len(x) >= lanes {
 		for i, v := range x[:lanes] {
 			s[i] += v
@@ -38,6 +39,7 @@ func Sum(x []float32) float32 {
 // SquaredDeviation returns Σ (x - mean)².
 func SquaredDeviation(x []float32, mean float32) float32 {
 	var s [lanes]float32
+	x = squares(&s, x, mean)
 	for len(x) >= lanes {
 		for i, v := range x[:lanes] {
 			d := v - mean
@@ -68,8 +70,8 @@ func RootMeanSquare(x []float32, epsilon float32) float32 {
 // Affine computes dst[i] = f32(f32((x[i]-mean)·inverse)·scale[i]) + bias[i]; scale and bias may be nil.
 func Affine(dst, x []float32, mean, inverse float32, scale, bias []float32) {
 	x = x[:len(dst)]
-	for i, v := range x {
-		v = float32((v - mean) * inverse)
+	for i := affine(dst, x, mean, inverse, scale, bias); i < len(x); i++ {
+		v := float32((x[i] - mean) * inverse)
 		if scale != nil {
 			v = float32(v * scale[i])
 		}
@@ -99,7 +101,7 @@ func Softmax(dst, x []float32) {
 	}
 	mathf.Exp(dst, dst[:len(x)])
 	scale := 1 / Sum(dst[:len(x)])
-	for i := range x {
+	for i := multiply(dst[:len(x)], scale); i < len(x); i++ {
 		dst[i] *= scale
 	}
 }

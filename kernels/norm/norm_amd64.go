@@ -1,0 +1,69 @@
+package norm
+
+import "github.com/zqonnx/zqonnx/kernels/cpu"
+
+// The vector loops take n ≥ 1 blocks: of 16 elements where there are partial sums, else of 8.
+
+//go:noescape
+func sumAVX2(n int, x *float32, partial *[lanes]float32)
+
+//go:noescape
+func squaredDeviationAVX2(n int, x *float32, mean float32, partial *[lanes]float32)
+
+//go:noescape
+func affineAVX2(n int, dst, x *float32, mean, inverse float32, scale, bias *float32)
+
+//go:noescape
+func multiplyAVX2(n int, x *float32, factor float32)
+
+// blocks returns how many blocks of that size the vector loops take of n elements.
+func blocks(n, size int) int {
+	if cpu.Current() < cpu.AVX2 {
+		return 0
+	}
+	return n / size
+}
+
+// sums puts the partial sums of whole blocks of x in s and returns the rest of x.
+func sums(s *[lanes]float32, x []float32) []float32 {
+	n := blocks(len(x), lanes)
+	if n > 0 {
+		sumAVX2(n, &x[0], s)
+	}
+	return x[n*lanes:]
+}
+
+// squares is sums for (x - mean)².
+func squares(s *[lanes]float32, x []float32, mean float32) []float32 {
+	n := blocks(len(x), lanes)
+	if n > 0 {
+		squaredDeviationAVX2(n, &x[0], mean, s)
+	}
+	return x[n*lanes:]
+}
+
+// affine is Affine for whole blocks; it returns how many elements it did.
+func affine(dst, x []float32, mean, inverse float32, scale, bias []float32) int {
+	n := blocks(len(dst), 8)
+	if n == 0 {
+		return 0
+	}
+	var s, b *float32
+	if scale != nil {
+		s = &scale[:len(dst)][0]
+	}
+	if bias != nil {
+		b = &bias[:len(dst)][0]
+	}
+	affineAVX2(n, &dst[0], &x[:len(dst)][0], mean, inverse, s, b)
+	return n * 8
+}
+
+// multiply computes x[i] *= factor for whole blocks; it returns how many elements it did.
+func multiply(x []float32, factor float32) int {
+	n := blocks(len(x), 8)
+	if n > 0 {
+		multiplyAVX2(n, &x[0], factor)
+	}
+	return n * 8
+}

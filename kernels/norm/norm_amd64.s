@@ -1,0 +1,95 @@
+#include "textflag.h"
+
+// func sumAVX2(n int, x *float32, partial *[16]float32)
+TEXT ·sumAVX2(SB), NOSPLIT, $0-24
+	MOVQ n+0(FP), CX
+	MOVQ x+8(FP), SI
+	MOVQ partial+16(FP), DI
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+
+loop:
+	VADDPS (SI), Y0, Y0
+	VADDPS 32(SI), Y1, Y1
+	ADDQ $64, SI
+	DECQ CX
+	JNZ  loop
+	VMOVUPS Y0, (DI)
+	VMOVUPS Y1, 32(DI)
+	VZEROUPPER
+	RET
+
+// func squaredDeviationAVX2(n int, x *float32, mean float32, partial *[16]float32)
+TEXT ·squaredDeviationAVX2(SB), NOSPLIT, $0-32
+	MOVQ n+0(FP), CX
+	MOVQ x+8(FP), SI
+	VBROADCASTSS mean+16(FP), Y4
+	MOVQ partial+24(FP), DI
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+
+loop:
+	VMOVUPS (SI), Y2
+	VMOVUPS 32(SI), Y3
+	VSUBPS Y4, Y2, Y2
+	VSUBPS Y4, Y3, Y3
+	VMULPS Y2, Y2, Y2
+	VMULPS Y3, Y3, Y3
+	VADDPS Y2, Y0, Y0
+	VADDPS Y3, Y1, Y1
+	ADDQ $64, SI
+	DECQ CX
+	JNZ  loop
+	VMOVUPS Y0, (DI)
+	VMOVUPS Y1, 32(DI)
+	VZEROUPPER
+	RET
+
+// func affineAVX2(n int, dst, x *float32, mean, inverse float32, scale, bias *float32)
+TEXT ·affineAVX2(SB), NOSPLIT, $0-48
+	MOVQ n+0(FP), CX
+	MOVQ dst+8(FP), DI
+	MOVQ x+16(FP), SI
+	VBROADCASTSS mean+24(FP), Y4
+	VBROADCASTSS inverse+28(FP), Y5
+	MOVQ scale+32(FP), DX
+	MOVQ bias+40(FP), BX
+
+loop:
+	VMOVUPS (SI), Y0
+	VSUBPS Y4, Y0, Y0
+	VMULPS Y5, Y0, Y0
+	TESTQ DX, DX
+	JZ   noScale
+	VMULPS (DX), Y0, Y0
+	ADDQ $32, DX
+
+noScale:
+	TESTQ BX, BX
+	JZ   noBias
+	VADDPS (BX), Y0, Y0
+	ADDQ $32, BX
+
+noBias:
+	VMOVUPS Y0, (DI)
+	ADDQ $32, SI
+	ADDQ $32, DI
+	DECQ CX
+	JNZ  loop
+	VZEROUPPER
+	RET
+
+// func multiplyAVX2(n int, x *float32, factor float32)
+TEXT ·multiplyAVX2(SB), NOSPLIT, $0-20
+	MOVQ n+0(FP), CX
+	MOVQ x+8(FP), SI
+	VBROADCASTSS factor+16(FP), Y1
+
+loop:
+	VMULPS (SI), Y1, Y0
+	VMOVUPS Y0, (SI)
+	ADDQ $32, SI
+	DECQ CX
+	JNZ  loop
+	VZEROUPPER
+	RET

@@ -1,0 +1,73 @@
+package norm
+
+import (
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/zqonnx/zqonnx/kernels/cpu"
+)
+
+// results is everything this package computes of one row.
+type results struct {
+	Sum, Squares, Mean, Inverse, RMS float32
+	Affine, Plain, Softmax, Log      []float32
+}
+
+func all(x, scale, bias []float32) results {
+	n := len(x)
+	r := results{Affine: make([]float32, n), Plain: make([]float32, n), Softmax: make([]float32, n), Log: make([]float32, n)}
+	r.Sum, r.Squares, r.RMS = Sum(x), SquaredDeviation(x, 0.5), RootMeanSquare(x, 1e-5)
+	r.Mean, r.Inverse = Moments(x, 1e-5)
+	Affine(r.Affine, x, r.Mean, r.Inverse, scale, bias)
+	Affine(r.Plain, x, r.Mean, r.Inverse, nil, nil)
+	Softmax(r.Softmax, x)
+	LogSoftmax(r.Log, x, make([]float32, n))
+	return r
+}
+
+// TestRungs holds every rung to plain Go, and plain Go to float64.
+func TestRungs(t *testing.T) {
+	r := rand.New(rand.NewPCG(9, 10))
+	for n := 1; n < 70; n++ {
+		x, scale, bias := make([]float32, n), make([]float32, n), make([]float32, n)
+		var sum, squares, exps float64
+		for i := range x {
+			x[i], scale[i], bias[i] = float32(r.NormFloat64()*3), float32(r.NormFloat64()), float32(r.NormFloat64())
+			sum += float64(x[i])
+			squares += (float64(x[i]) - 0.5) * (float64(x[i]) - 0.5)
+			exps += math.Exp(float64(x[i]))
+		}
+		restore := cpu.Set(cpu.Go)
+		want := all(x, scale, bias)
+		restore()
+		for _, rung := range cpu.All()[1:] {
+			if !rung.Available() {
+				t.Logf("%v: not available here", rung)
+				continue
+			}
+			restore := cpu.Set(rung)
+			got := all(x, scale, bias)
+			restore()
+			if d := cmp.Diff(want, got); d != "" {
+				t.Fatalf("%v, %d elements: %s", rung, n, d)
+			}
+		}
+		near := func(what string, got float32, want float64) {
+			t.Helper()
+			if math.Abs(float64(got)-want) > 2e-5*math.Max(1, math.Abs(want)) {
+				t.Errorf("%s of %d elements: %v, not %v", what, n, got, want)
+			}
+		}
+		near("sum", want.Sum, sum)
+		near("squares", want.Squares, squares)
+		near("mean", want.Mean, sum/float64(n))
+		for i, v := range x {
+			near("softmax", want.Softmax[i], math.Exp(float64(v))/exps)
+			near("log softmax", want.Log[i], float64(v)-math.Log(exps))
+			near("affine", want.Affine[i], float64((v-want.Mean)*want.Inverse*scale[i]+bias[i]))
+		}
+	}
+}
