@@ -15,6 +15,7 @@ import json
 import operator
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -29,6 +30,7 @@ DOCUMENTS = [ROOT / "README.md", ROOT / "docs/benchmarks.md"]
 
 SILERO = "--state stateN=state --value sr=16000"
 GTCRN = "--state conv_cache_out=conv_cache --state tra_cache_out=tra_cache --state inter_cache_out=inter_cache"
+STATE = {"silero-vad": SILERO, "silero-vad-ifless": SILERO, "gtcrn": GTCRN}      # to run them frame by frame
 
 
 @dataclass
@@ -115,6 +117,18 @@ class Result:
     failures: list = field(default_factory=list)
 
 
+class Replay:
+    """What looks like a session, and gives the outputs in files, one run a file."""
+
+    def __init__(self, session, files):
+        self.get_inputs, self.get_outputs, self.files = session.get_inputs, session.get_outputs, iter(files)
+
+    def run(self, names, feed):
+        import numpy as np
+        with np.load(next(self.files)) as z:
+            return [z[name] for name in names]
+
+
 class Bench:
     """What the rows are run with, and the files that they share."""
 
@@ -144,7 +158,7 @@ class Bench:
         _, r.seconds = program(self.binary, task.model_path, model, "--force", "-q", *data, *row.flags.split())
         self.score(r, model)
         self.check_limits(r)
-        if not self.args.no_engine and not hasattr(task, "steps"):
+        if not self.args.no_engine:
             self.compare_engine(r, task, model)
         if self.args.bench:
             self.bench(r, task, model)
@@ -172,30 +186,37 @@ class Bench:
 
     def compare_engine(self, r, task, model):
         """Run the file in both engines on some of the evaluation samples."""
-        samples, outputs = self.folder / "samples", self.folder / "outputs"
-        for old in [*samples.glob("*.npz"), *outputs.glob("*.npz")]:
-            old.unlink()
-        samples.mkdir(exist_ok=True)
-        import numpy as np
         limit = 0 if task.name in WHOLE else min(self.args.samples, task.default_limit or self.args.samples)
         feeds, labels = zip(*task.evaluation(limit))
-        for i, feed in enumerate(feeds):
-            np.savez(samples / f"sample_{i:05d}.npz", **feed)
-        program(self.binary, "run", model, "--data", samples, "-o", outputs, "-q")
-        ours = []
-        for i in range(len(feeds)):
-            with np.load(outputs / f"sample_{i:05d}.npz") as z:
-                ours.append({k: z[k] for k in z.files})
         theirs = self.outputs(task, model, feeds)
+        ours = self.engine_outputs(task, model, feeds)
         if task.self_labelled:
             labels = self.outputs(task, task.model_path, feeds)
-        ours = [{k: o[k] for k in t} for o, t in zip(ours, theirs)]     # the outputs the task looks at
         r.engine, r.engine_ort = (task.score(o, labels)[r.row.metric] for o in (ours, theirs))
         r.engine_sqnr, r.engine_n = task.agreement(ours, theirs)["sqnr_db"], len(feeds)
         self.check_engine(r, task, model, feeds, theirs)
         near = max(ENGINE_METRIC * max(1, abs(r.engine_ort)), 1 / len(feeds) if r.row.metric.endswith("top1") else 0)
         if not abs(r.engine - r.engine_ort) <= near + 1e-9:
             r.failures.append(f"{r.row.metric} is {r.engine} in the engine and {r.engine_ort} in ONNX Runtime, must be within {near:.4f}")
+
+    def engine_outputs(self, task, model, feeds):
+        """Outputs of zqonnx run. A sample is a folder of one frame, or of many that zqonnx carries the state along."""
+        import numpy as np
+        samples, outputs = self.folder / "samples", self.folder / "outputs"
+        for folder in (samples, outputs):
+            shutil.rmtree(folder, ignore_errors=True)
+        session, flags = self.session(model), STATE.get(task.name, "").split()
+        states = {f.partition("=")[2] for option, f in zip(flags, flags[1:]) if option == "--state"}
+        files = []
+        for i, feed in enumerate(feeds):
+            folder = samples / f"sample_{i:05d}"
+            folder.mkdir(parents=True)
+            frames = [f for f, _ in task.steps(session, feed)] if states else [feed]
+            files.append([outputs / folder.name / f"frame_{j:05d}.npz" for j in range(len(frames))])
+            for file, frame in zip(files[-1], frames):
+                np.savez(folder / file.name, **{k: v for k, v in frame.items() if k not in states})
+        program(self.binary, "run", model, "--data", samples, "-o", outputs, "-q", *flags)
+        return [task.run(Replay(session, f), feed) for f, feed in zip(files, feeds)]
 
     def check_engine(self, r, task, model, feeds, theirs):
         """Where many activations are quantized at run time, the last bit of a float decides about codes, and the codes about
