@@ -83,17 +83,13 @@ class Failed(Exception):
     """A program that this script runs did not do its work."""
 
 
-class NoData(Exception):
-    """The data of a task are not here."""
-
-
 def program(*command):
     """Output of a program and the seconds it took."""
     start = time.perf_counter()
     p = subprocess.run([str(c) for c in command], capture_output=True, text=True, stdin=subprocess.DEVNULL)
     if p.returncode:
-        raise (NoData if command[1] == JUDGE and p.returncode == 3 else Failed)(
-            f"{Path(command[1] if command[0] == sys.executable else command[0]).name}: exit status {p.returncode}: {p.stderr.strip()[-2000:]}")
+        name = Path(command[1] if command[0] == sys.executable else command[0]).name
+        raise Failed(f"{name}: exit status {p.returncode}: {p.stderr.strip()[-2000:]}")
     return p.stdout, time.perf_counter() - start
 
 
@@ -140,7 +136,7 @@ class Bench:
             program("go", "build", "-C", ROOT, "-o", self.binary, "./cmd/zqonnx")
         sys.path.insert(0, str(JUDGE.parent))
         import judge as module
-        self.session, self.tasks = module.session, module.load_tasks()
+        self.session, self.tasks, self.MissingData = module.session, module.load_tasks(), module.builtin.MissingData
 
     def calibration(self, row):
         """Folder of calibration samples, written once for each task."""
@@ -150,11 +146,9 @@ class Bench:
         return folder
 
     def run(self, row):
-        r = Result(row)
-        model = self.folder / "int8.onnx"
+        r, task, model = Result(row), self.tasks[row.task](), self.folder / "int8.onnx"
+        task.split()                              # says which data are missing, before anything is made
         data = ["--calib", self.calibration(row)] if row.calib else []
-        task = self.tasks[row.task]()
-        self.path_of(task)                        # before anything is made of it
         _, r.seconds = program(self.binary, task.model_path, model, "--force", "-q", *data, *row.flags.split())
         self.score(r, model)
         self.check_limits(r)
@@ -163,12 +157,6 @@ class Bench:
         if self.args.bench:
             self.bench(r, task, model)
         return r
-
-    def path_of(self, task):
-        try:
-            return task.model_path
-        except Exception as e:
-            raise NoData(str(e)) from e
 
     def score(self, r, model):
         s = judge("score", r.row.task, "--model", model)
@@ -247,7 +235,6 @@ class Bench:
         from onnxruntime.quantization.shape_inference import quant_pre_process
         r = Result(row, by="onnxruntime.quantization")
         task, ready, model = self.tasks[row.task](), self.folder / "preprocessed.onnx", self.folder / "peer.onnx"
-        self.path_of(task)
         calib = self.calibration(row) if row.calib else None
         start = time.perf_counter()
         try:
@@ -377,7 +364,7 @@ def main():
                 continue
             try:
                 r = b.run(row)
-            except NoData as e:
+            except b.MissingData as e:
                 skipped.append(f"{row.task}: {e}")
                 continue
             except Failed as e:
