@@ -4,6 +4,7 @@ import (
 	"slices"
 	"unsafe"
 
+	"github.com/zqonnx/zqonnx/kernels/conv"
 	"github.com/zqonnx/zqonnx/onnx"
 	"github.com/zqonnx/zqonnx/onnx/rewrite"
 )
@@ -428,12 +429,19 @@ func turned(t *onnx.Tensor, toLast bool) *onnx.Tensor {
 	if toLast {
 		rows, columns = columns, rows
 	}
-	size := t.Type.Bits() / 8
+	transpose := turners[t.Type.Bits()]
+	size := t.Type.Bits() / 8 * rows * columns
 	for i := range batch {
-		from, to := t.Bytes()[i*rows*columns*size:], y.Bytes()[i*rows*columns*size:]
-		for j := range rows * columns {
-			copy(to[(j%columns*rows+j/columns)*size:][:size], from[j*size:])
-		}
+		transpose(y.Bytes()[i*size:(i+1)*size], t.Bytes()[i*size:(i+1)*size], rows, columns)
 	}
 	return y
+}
+
+// turners transpose the bytes of [rows, columns] elements, by the bits of an element.
+var turners = map[int]func(dst, src []byte, rows, columns int){
+	8: transposeBytes[uint8], 16: transposeBytes[uint16], 32: transposeBytes[uint32], 64: transposeBytes[uint64],
+}
+
+func transposeBytes[E onnx.Elem](dst, src []byte, rows, columns int) {
+	conv.Transpose(bytesAs[E](dst), bytesAs[E](src), rows, columns, 0, columns)
 }

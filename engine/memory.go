@@ -32,3 +32,8 @@ func aligned(t *onnx.Tensor) *onnx.Tensor {
 	}
 	return t
 }
+
+// bytesAs views bytes that are aligned for E as its elements.
+func bytesAs[E onnx.Elem](b []byte) []E {
+	return unsafe.Slice((*E)(unsafe.Pointer(unsafe.SliceData(b))), len(b)/sizeOf[E]())
+}
