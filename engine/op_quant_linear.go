@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/zqonnx/zqonnx/kernels/minifloat"
 	"github.com/zqonnx/zqonnx/kernels/quant"
 	"github.com/zqonnx/zqonnx/onnx"
 )
@@ -109,9 +110,9 @@ var codeTypes = map[onnx.DataType][2]int32{
 }
 
 // smallFloats are the floating-point types a value is quantized to.
-var smallFloats = map[onnx.DataType]*quant.SmallFloat{
-	onnx.Float8E4M3FN: quant.E4M3FN, onnx.Float8E4M3FNUZ: quant.E4M3FNUZ, onnx.Float8E5M2: quant.E5M2,
-	onnx.Float8E5M2FNUZ: quant.E5M2FNUZ, onnx.Float4E2M1: quant.E2M1,
+var smallFloats = map[onnx.DataType]minifloat.Format{
+	onnx.Float8E4M3FN: minifloat.Float8E4M3FN, onnx.Float8E4M3FNUZ: minifloat.Float8E4M3FNUZ, onnx.Float8E5M2: minifloat.Float8E5M2,
+	onnx.Float8E5M2FNUZ: minifloat.Float8E5M2FNUZ, onnx.Float4E2M1: minifloat.Float4E2M1,
 }
 
 func makeQuantizeLinear(b *builder, n *onnx.Node) (kernel, error) {
@@ -227,8 +228,8 @@ func quantizeAny(y, tx, ts, tz *onnx.Tensor, q *affine, saturate bool) error {
 		return err
 	}
 	limits, isInt := codeTypes[y.Type]
-	float := smallFloats[y.Type]
-	if !isInt && float == nil {
+	float, isFloat := smallFloats[y.Type]
+	if !isInt && !isFloat {
 		return fmt.Errorf("codes of %s are %w", y.Type, ErrUnsupported)
 	}
 	out := y.Bytes()
@@ -243,7 +244,7 @@ func quantizeAny(y, tx, ts, tz *onnx.Tensor, q *affine, saturate bool) error {
 				if v == 0 { // adding the zero point leaves no -0
 					v = 0
 				}
-				setCode(y.Type, out, i, int32(float.Encode(v, saturate)))
+				setCode(y.Type, out, i, int32(float.Encode(float64(v), saturate)))
 			}
 			return
 		}
@@ -264,7 +265,7 @@ func scaleFloats(t *onnx.Tensor) ([]float32, error) {
 	if t.Type == onnx.Float8E8M0 {
 		s := make([]float32, t.Len())
 		for i, b := range t.Bytes() {
-			s[i] = float32(math.Ldexp(1, int(b)-127))
+			s[i] = float32(minifloat.DecodeE8M0(b))
 		}
 		return s, nil
 	}
@@ -317,8 +318,8 @@ func dequantizeAny(t, tx, ts, tz *onnx.Tensor, q *affine) error {
 	}
 	_, isInt := codeTypes[tx.Type]
 	isInt = isInt || tx.Type == onnx.Int32
-	float := smallFloats[tx.Type]
-	if !isInt && float == nil {
+	float, isFloat := smallFloats[tx.Type]
+	if !isInt && !isFloat {
 		return fmt.Errorf("codes of %s are %w", tx.Type, ErrUnsupported)
 	}
 	y := make([]float32, tx.Len())
@@ -334,7 +335,7 @@ func dequantizeAny(t, tx, ts, tz *onnx.Tensor, q *affine) error {
 			if isInt {
 				y[i] = float32(v-zeros.at(p)) * scales[p]
 			} else {
-				y[i] = float.Decode(uint8(v)) * scales[p]
+				y[i] = float32(float.Decode(uint16(v))) * scales[p]
 			}
 		}
 	})
