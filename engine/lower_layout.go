@@ -85,7 +85,12 @@ func (l *layout) join(vs ...*onnx.Value) {
 // turnable reports whether v can have channels last.
 func (l *layout) turnable(v *onnx.Value) bool {
 	r := rewrite.Rank(v)
-	return v.Graph() == l.graph && !l.fixed[v] && r >= 3 && r <= 5 && !constant(v)
+	return v.Graph() == l.graph && !l.fixed[v] && r >= 3 && r <= 5 && turnableTypes[rewrite.Elem(v)] && !constant(v)
+}
+
+// turnableTypes are the element types that the kernels of both layouts take.
+var turnableTypes = map[onnx.DataType]bool{
+	onnx.Float32: true, onnx.Float16: true, onnx.BFloat16: true, onnx.Uint8: true, onnx.Int8: true, onnx.Int32: true,
 }
 
 // Operators by how they see their operands.

@@ -301,3 +301,25 @@ func TestLayoutsChangeNoBit(t *testing.T) {
 		}
 	}
 }
+
+// TestDoubleConvolutionsStayChannelsFirst: the float64 kernel knows one layout.
+func TestDoubleConvolutionsStayChannelsFirst(t *testing.T) {
+	model := func(dt onnx.DataType) *onnx.Model {
+		g := onnx.NewGraph("g")
+		x := g.AddInput("x", onnx.TensorOf(dt, onnx.Fixed(1), onnx.Fixed(3), onnx.Fixed(5), onnx.Fixed(4)))
+		r := rand.New(rand.NewPCG(7, 8))
+		w := func() *onnx.Value { return g.AddConst("w", castTo(randomFloats(r, 3, 3, 3, 3), dt)) }
+		v := x
+		for range 3 {
+			v = g.Append(onnx.NodeSpec{Op: "Conv", Inputs: []*onnx.Value{v, w()}, Outputs: []string{"v"}, Attrs: []*onnx.Attribute{onnx.AttrIs("pads", 1, 1, 1, 1)}}).Output(0)
+		}
+		g.AddOutput(v)
+		return &onnx.Model{IRVersion: 8, Opsets: []onnx.Opset{{Version: 17}}, Graph: g}
+	}
+	x := randomFloats(rand.New(rand.NewPCG(9, 9)), 1, 3, 5, 4)
+	m := model(onnx.Float32)
+	name := m.Graph.Outputs()[0].Name()
+	single := ran(t, compiled(t, m, Options{}), map[string]*onnx.Tensor{"x": x}, nil)[name]
+	double := ran(t, compiled(t, model(onnx.Float64), Options{}), map[string]*onnx.Tensor{"x": castTo(x, onnx.Float64)}, nil)[name]
+	checkClose(t, "float32", single, numbersOf(double), 1e-4)
+}
