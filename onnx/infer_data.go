@@ -135,8 +135,15 @@ var dataTable = map[string]func(*call){
 	"Min":   pairData(func(a, b int64) (int64, bool) { return min(a, b), true }),
 	"Equal": pairData(func(a, b int64) (int64, bool) { return truth(a == b), true }),
 	"Less":  pairData(func(a, b int64) (int64, bool) { return truth(a < b), true }),
-	"Not":   func(c *call) { c.mapData(func(a int64) int64 { return truth(a == 0) }) },
-	"Neg":   func(c *call) { c.mapData(func(a int64) int64 { return -a }) },
+
+	"LessOrEqual":    pairData(func(a, b int64) (int64, bool) { return truth(a <= b), true }),
+	"Greater":        pairData(func(a, b int64) (int64, bool) { return truth(a > b), true }),
+	"GreaterOrEqual": pairData(func(a, b int64) (int64, bool) { return truth(a >= b), true }),
+	"And":            pairData(func(a, b int64) (int64, bool) { return a & b, true }),
+	"Or":             pairData(func(a, b int64) (int64, bool) { return a | b, true }),
+
+	"Not": func(c *call) { c.mapData(func(a int64) int64 { return truth(a == 0) }) },
+	"Neg": func(c *call) { c.mapData(func(a int64) int64 { return -a }) },
 }
 
 func truth(b bool) int64 {
@@ -283,7 +290,12 @@ func sliceData(c *call) {
 }
 
 func castData(c *call) {
-	if to := DataType(c.n.Int("to", 0)); to == Int64 || to == Int32 {
+	to := DataType(c.n.Int("to", 0))
+	if to == Bool {
+		c.mapData(func(a int64) int64 { return truth(a != 0) })
+		return
+	}
+	if to == Int64 || to == Int32 {
 		if d := c.data[c.n.Input(0)]; d != nil && (to == Int64 || c.elem(0) == to || d.fits32()) {
 			c.setData(0, d)
 		}

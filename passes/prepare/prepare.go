@@ -15,7 +15,8 @@ var Passes = rewrite.Pipeline{
 	FreeInitializers, // first: no other pass then meets a constant that a caller may override, and IR 4 allows new ones
 	LiftConstants,    // everything later sees one form of constant
 	InferShapes,      // ranks and sizes prove most of what follows
-	FoldShapes,       // needs the sizes; makes Reshape targets constant
+	FoldShapes,       // needs the sizes; makes Reshape targets and conditions constant
+	InlineBranches,   // needs constant conditions; brings weights and those who take them together
 	FoldLayouts,      // needs constant Reshape targets; makes weights constant
 	DropNoOps,        // brings producers and consumers together for the matches below
 	FoldPads,         // before AffineTails, which do not change what a Conv reads
@@ -41,18 +42,24 @@ func becomeConst(c *rewrite.Context, out *onnx.Value, t *onnx.Tensor) bool {
 	if len(out.Uses()) == 0 {
 		return false
 	}
+	placeConst(c, out.Graph(), out, t)
+	return true
+}
+
+// placeConst is becomeConst with the initializer in g, out's graph or one around it; it returns the initializer.
+func placeConst(c *rewrite.Context, g *onnx.Graph, out *onnx.Value, t *onnx.Tensor) *onnx.Value {
 	n, _ := out.Producer()
-	name := out.Name()
-	v := n.Graph().AddConst(name, t)
+	name, own := out.Name(), g == out.Graph()
+	v := g.AddConst(name, t)
 	onnx.ReplaceUses(out, v)
 	if out.IsOutput() {
-		return true
+		return v
 	}
 	c.Trace.Became(out, v)
-	if rewrite.RemoveUnused(n) {
+	if rewrite.RemoveUnused(n) && own {
 		v.Rename(name)
 	}
-	return true
+	return v
 }
 
 // setConst makes input i of n the constant t: in place where nothing else uses the initializer there, else as a new one of about
