@@ -168,8 +168,8 @@ func refuse(s *Site) Reason {
 			}
 		}
 		elements += t.Len()
-		if a := s.Axes[i]; a < t.Rank() {
-			channels += int(t.Dims[a])
+		if dims, a := s.shape(i); a < len(dims) {
+			channels += int(dims[a])
 		}
 	}
 	if elements < MinWeights {
@@ -211,9 +211,21 @@ func (s *Site) kernel(i int) int {
 	return 1
 }
 
+// shape returns the shape in which operand i is quantized, and the axis of its channels there. The directions of recurrent
+// nodes are independent: weights [directions, rows, K] are [directions·rows, K] with a scale for each row.
+func (s *Site) shape(i int) (dims []int64, axis int) {
+	d := s.Weight(i).Const().Dims
+	if s.Node.Is("LSTM", "GRU", "RNN") && len(d) == 3 {
+		return []int64{d[0] * d[1], d[2]}, 0
+	}
+	return d, s.Axes[i]
+}
+
 // QuantizeSite quantizes constant operand i of a site as w says; where w is nil, along its own axis with the site's rounding.
+// Weights of recurrent nodes are quantized as the matrix [directions·rows, K].
 func QuantizeSite(s *Site, i int, w *Weights) (*quantize.Weights, error) {
-	v, axis, rounding := s.Weight(i), s.Axes[i], s.Rounding()
+	v, rounding := s.Weight(i), s.Rounding()
+	dims, axis := s.shape(i)
 	if w != nil {
 		rounding = w.Rounding
 		if w.Axis == quantize.PerTensor {
@@ -222,7 +234,7 @@ func QuantizeSite(s *Site, i int, w *Weights) (*quantize.Weights, error) {
 	}
 	t := v.Const()
 	x := onnx.Data[float32](t)
-	q, err := quantize.QuantizeWeights(x, t.Dims, axis, quantize.Int8Weights)
+	q, err := quantize.QuantizeWeights(x, dims, axis, quantize.Int8Weights)
 	if err != nil {
 		return nil, fmt.Errorf("weights %q: %w", v.Name(), err)
 	}

@@ -59,7 +59,7 @@ type storedKey struct {
 // stored are weights as initializers, in the graph that held the float ones.
 type stored struct {
 	codes, scales, zeros *onnx.Value
-	weights              *quantize.Weights // before they were arranged
+	weights              *quantize.Weights // before they were arranged; of recurrent nodes as a matrix of the rows of all directions
 }
 
 // weights stores constant operand i of a site.
@@ -96,7 +96,7 @@ func (e *emitter) once(key storedKey, store func() (*stored, error)) (*stored, e
 // store makes the initializers of the quantized weights of v.
 func (e *emitter) store(v *onnx.Value, q *quantize.Weights, a arrangement) *stored {
 	g, name := v.Graph(), v.Name()
-	codes, dims := q.Codes, q.Dims
+	codes, dims := q.Codes, v.Const().Dims
 	if a == transposed {
 		codes, dims = transpose(codes, dims)
 	}

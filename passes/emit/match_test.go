@@ -45,7 +45,7 @@ func TestPlansThatDoNotFit(t *testing.T) {
 		{"token-wise Add", "conv-static", func(p *plan.Plan) { d := find(p, "Add"); d.Scheme, d.Activations = plan.Token, nil }, `scheme "token" needs constant weights`},
 		{"weights of a float node", "conv-stored", func(p *plan.Plan) { p.Nodes[0].Scheme = plan.Float }, `scheme "float" quantizes no weights`},
 		{"static inside a branch", "branches-token", func(p *plan.Plan) { find(p, "MatMul").Scheme = plan.Static }, "is for nodes of the main graph"},
-		{"integer LSTM of one scale", "lstm-dynamic", func(p *plan.Plan) { find(p, "LSTM").Weights.Axis = -1 }, "weights along axis 1 and rounding"},
+		{"integer LSTM of one scale", "lstm-dynamic", func(p *plan.Plan) { find(p, "LSTM").Weights.Axis = -1 }, "weights along axis 1 only"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			prep, p := tinyPlan(t, c.model)

@@ -5,7 +5,6 @@ import (
 
 	"github.com/zqonnx/zqonnx/onnx"
 	"github.com/zqonnx/zqonnx/plan"
-	"github.com/zqonnx/zqonnx/quantize"
 )
 
 // recurrent replaces LSTM by com.microsoft.DynamicQuantizeLSTM, whose weights W and R are int8 [directions, K, 4·hidden]
@@ -40,14 +39,17 @@ func (e *emitter) gates(s *plan.Site, i int, w *plan.Weights) (*stored, error) {
 	if t.Rank() != 3 {
 		return nil, fmt.Errorf("%w: weights %q have shape %v", onnx.ErrBadModel, v.Name(), t.Dims)
 	}
-	if w != nil && (w.Axis != s.Axes[i] || w.Rounding != s.Rounding()) {
-		return nil, fmt.Errorf("DynamicQuantizeLSTM is written with weights along axis %d and rounding %q only", s.Axes[i], s.Rounding())
+	key := storedKey{v, s.Axes[i], s.Rounding(), transposed}
+	if w != nil {
+		if key.rounding = w.Rounding; w.Axis != key.axis {
+			return nil, fmt.Errorf("DynamicQuantizeLSTM is written with weights along axis %d only", key.axis)
+		}
 	}
-	return e.once(storedKey{v, s.Axes[i], s.Rounding(), transposed}, func() (*stored, error) {
+	return e.once(key, func() (*stored, error) {
 		directions, rows := t.Dims[0], t.Dims[1]
-		q, err := quantize.QuantizeWeights(onnx.Data[float32](t), []int64{directions * rows, t.Dims[2]}, 0, quantize.Int8Weights)
+		q, err := plan.QuantizeSite(s, i, w)
 		if err != nil {
-			return nil, fmt.Errorf("weights %q: %w", v.Name(), err)
+			return nil, err
 		}
 		codes, dims := transpose(q.Codes, t.Dims)
 		g := v.Graph()

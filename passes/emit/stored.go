@@ -1,6 +1,8 @@
 package emit
 
 import (
+	"slices"
+
 	"github.com/zqonnx/zqonnx/onnx"
 	"github.com/zqonnx/zqonnx/plan"
 	"github.com/zqonnx/zqonnx/quantize"
@@ -38,10 +40,14 @@ func (e *emitter) scaled(n *onnx.Node, st *stored) *onnx.Value {
 // broadcastScales returns the scales in the shape in which they broadcast over the codes.
 func (e *emitter) broadcastScales(st *stored) *onnx.Value {
 	q := st.weights
-	if q.Axis == quantize.PerTensor || q.Axis == len(q.Dims)-1 {
+	if q.Axis == quantize.PerTensor || q.Axis == len(q.Dims)-1 { // the last axis of the codes too
 		return st.scales
 	}
-	return e.constant(st.scales.Graph(), st.scales.Name(), st.scales.Const().Reshaped(q.ScaleDims()...))
+	dims := q.ScaleDims()
+	if codes := st.codes.Const().Dims; len(codes) > len(dims) {
+		dims = append(slices.Clone(codes[:len(codes)-1]), 1)
+	}
+	return e.constant(st.scales.Graph(), st.scales.Name(), st.scales.Const().Reshaped(dims...))
 }
 
 // tables replaces Gather(table, i) by Gather(codes, i) · Gather(row scales, i): the table is never float in memory.
