@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/zqonnx/zqonnx/kernels/mathf"
+	"github.com/zqonnx/zqonnx/metric"
 	"github.com/zqonnx/zqonnx/onnx"
 )
 
@@ -52,9 +53,14 @@ func (m *planner) guard() error {
 		if err := m.measureEach(all); err != nil {
 			return err
 		}
-		figures := make([]float64, len(all))
-		for i, c := range all {
-			figures[i] = m.sqnr[c.name]
+		var figures []float64
+		for _, c := range all {
+			if db := m.sqnr[c.name]; db < metric.MaxSQNR { // else it lies in a branch that no sample takes
+				figures = append(figures, db)
+			}
+		}
+		if len(figures) == 0 {
+			return nil
 		}
 		median := medianOf(figures)
 		culprits := slices.DeleteFunc(all, func(c candidate) bool {
@@ -87,7 +93,7 @@ func (m *planner) release(c candidate, why Reason) {
 		m.float[c.tensor], m.guarded[c.tensor] = true, why
 	case c.activation:
 		m.scheme[c.site] = WeightOnly
-		m.guarded[c.site.Node.Output(0)] = why
+		m.guarded[m.end(c.site.Node)] = why
 	default:
 		m.why[c.site.Node] = why
 	}
@@ -147,7 +153,7 @@ func (m *planner) economise() error {
 	}
 	var offers []candidate
 	for _, s := range m.sites {
-		if m.cheaper[s] > 0 && m.open(s) && m.scheme[s] == WeightOnly && m.guarded[s.Node.Output(0)].ID == "" {
+		if m.cheaper[s] > 0 && m.open(s) && m.scheme[s] == WeightOnly && m.guarded[m.end(s.Node)].ID == "" {
 			offers = append(offers, candidate{name: "input per tensor of " + s.Key, site: s, activation: true, change: m.dynamicChange(s, Dynamic)})
 		}
 	}

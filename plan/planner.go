@@ -373,7 +373,7 @@ func (m *planner) simulation() ([]candidate, error) {
 			return nil, err
 		}
 		all = append(all, candidate{site: s, change: w, name: "weights of " + s.Key})
-		if s.Kind == Product && (m.scheme[s] == Token || m.scheme[s] == Dynamic) {
+		if (s.Kind == Product || s.Kind == Recurrent) && (m.scheme[s] == Token || m.scheme[s] == Dynamic) {
 			all = append(all, candidate{site: s, activation: true, change: m.dynamicChange(s, m.scheme[s]), name: "input of " + s.Key})
 		}
 	}
@@ -385,13 +385,26 @@ func (m *planner) simulation() ([]candidate, error) {
 	return all, nil
 }
 
+// dynamicChange quantizes what a site's weights are multiplied with. An integer LSTM quantizes its hidden state before every
+// step too; of that, the float graph has an edge for the first step only, which is all there is in a streaming model.
 func (m *planner) dynamicChange(s *Site, scheme Scheme) change {
-	f := perToken()
-	if scheme == Dynamic {
-		f = perTensor()
+	inputs := []int{s.Input()}
+	if s.Kind == Recurrent && s.Node.Input(initialH) != nil {
+		inputs = append(inputs, initialH)
 	}
-	return change{engine.Edge{Node: m.keys[s.Node], Input: s.Input()}: simulate(f)}
+	c := change{}
+	for _, i := range inputs {
+		f := perToken()
+		if scheme == Dynamic {
+			f = perTensor()
+		}
+		c[engine.Edge{Node: m.keys[s.Node], Input: i}] = simulate(f)
+	}
+	return c
 }
+
+// initialH is the position of an LSTM's hidden state before the first step.
+const initialH = 5
 
 // plan writes the decisions down.
 func (m *planner) plan() *Plan {
@@ -475,10 +488,11 @@ func (m *planner) storedReason(s *Site) Reason {
 
 // end returns the tensor in which the work of a node would end as codes: its output, or that of the Relu or Clip behind it.
 func (m *planner) end(n *onnx.Node) *onnx.Value {
-	if u := rewrite.OnlyUse(n.Output(0)); u != nil && m.Target.Rule(u.Op).Support == target.Absorbed && bounded(u) {
+	i := slices.IndexFunc(n.Outputs(), func(v *onnx.Value) bool { return v != nil }) // an LSTM may leave Y out
+	if u := rewrite.OnlyUse(n.Output(i)); u != nil && m.Target.Rule(u.Op).Support == target.Absorbed && bounded(u) {
 		return u.Output(0)
 	}
-	return n.Output(0)
+	return n.Output(i)
 }
 
 func round(x float64) float64 { return math.Round(x*10) / 10 }

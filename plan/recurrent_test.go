@@ -38,3 +38,58 @@ func TestDirectionsHaveScalesOfTheirOwn(t *testing.T) {
 		}
 	}
 }
+
+// strict is a Guard that no model stands up to.
+var strict = Guard{Samples: 4, Stands: 1000, Margin: 12, Matters: 10, MaxFloat: 1, Budget: 1e12}
+
+// An integer LSTM takes its input in one scale. Where one feature is far larger than all others the guard keeps the weights
+// and gives the integers up.
+func TestGuardOfLSTM(t *testing.T) {
+	for gain, want := range map[float32]string{1: "LSTM_h dynamic", 1e5: "LSTM_h weight-only"} {
+		_, p := planned(t, build(func(b *builder) {
+			const hidden, k = 8, 8
+			gains := []float32{gain, 1, 1, 1, 1, 1, 1, 1}
+			w := b.normal("w", 0.3, 1, 4*hidden, k)
+			for i := range 4 * hidden {
+				onnx.Data[float32](w.Const())[i*k] = 0 // the large feature matters to the scale only
+			}
+			x := b.op("Mul", "scaled", in(b.input("x", 4, 1, k), b.g.AddConst("gain", onnx.Of(gains))))
+			n := b.g.Append(onnx.NodeSpec{
+				Op: "LSTM", Name: "LSTM_h", Inputs: in(x, w, b.normal("r", 0.3, 1, 4*hidden, hidden)), Outputs: []string{"", "h"},
+				Attrs: []*onnx.Attribute{onnx.AttrI("hidden_size", hidden)},
+			})
+			b.output(n.Output(1))
+		}), func(o *Options) { o.Guard = strict })
+		expect(t, decisions(p), want)
+		for _, n := range p.Nodes {
+			if reason := map[float32]string{1: "integer-lstm", 1e5: "guard"}[gain]; n.Op == "LSTM" && n.Reason.ID != reason {
+				t.Errorf("the reason is %+v, want %s", n.Reason, reason)
+			}
+		}
+	}
+}
+
+// What no sample runs says nothing about what is usual.
+func TestGuardDoesNotCountBranchesThatNeverRan(t *testing.T) {
+	m := build(func(b *builder) {
+		x := b.input("x", 4, 32)
+		branch := func(name string, products int) *onnx.Graph {
+			g := onnx.NewGraph(name)
+			y := x
+			for i := range products {
+				s := &builder{b.m, g, b.random}
+				y = s.op("MatMul", name+string(rune('0'+i)), in(y, s.normal(name+"w"+string(rune('0'+i)), 0.2, 32, 32)))
+			}
+			g.AddOutput(y)
+			return g
+		}
+		cond := b.g.AddInput("cond", onnx.ScalarOf(onnx.Bool)) // probes say true
+		b.output(b.op("If", "y", in(cond), onnx.AttrG("then_branch", branch("then", 2)), onnx.AttrG("else_branch", branch("else", 5))))
+	})
+	_, p := planned(t, m, func(o *Options) { o.Guard, o.Activations = strict, ModeToken })
+	for _, n := range p.Nodes {
+		if n.Op == "MatMul" && n.Scheme != Token {
+			t.Errorf("%s is %s: %s", n.Key, n.Scheme, n.Reason.Text)
+		}
+	}
+}
