@@ -88,12 +88,17 @@ func Quantize(ctx context.Context, m *onnx.Model, o Options) (*Result, error) {
 		}
 		p.Tool, p.SHA256 = "zqonnx "+Version, o.SHA256
 	}
-	r := &Result{Plan: p, Check: s.check, Log: prep.Log, NotMeasured: s.notMeasured}
+	r := &Result{Plan: p, Check: s.check, NotMeasured: s.notMeasured}
 	if !p.Quantizes() {
 		return r, ErrNothing
 	}
 
 	// Execute, on the copy.
+	if p.Opset > prep.Model.Opset("") {
+		if prep, err = plan.Prepare(m, p.Opset); err != nil {
+			return nil, err
+		}
+	}
 	layers := floatLayers(prep, p)
 	if err := emit.Apply(prep, p); err != nil {
 		if o.Plan != nil {
@@ -101,6 +106,7 @@ func Quantize(ctx context.Context, m *onnx.Model, o Options) (*Result, error) {
 		}
 		return nil, err
 	}
+	r.Log = prep.Log
 	r.Model, r.Layers = prep.Model, pairLayers(prep.Trace, layers)
 	r.Model.Producer, r.Model.ProducerVersion = "zqonnx", Version
 	return r, nil

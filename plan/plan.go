@@ -42,6 +42,7 @@ type Plan struct {
 	Tool   string `json:"tool"`
 	SHA256 string `json:"model_sha256"` // of the input file
 	Target string `json:"target"`
+	Opset  int64  `json:"opset,omitempty"` // the model is raised to it at least; 0: no wish
 	Nodes  []Node `json:"nodes"`
 }
 

@@ -339,7 +339,7 @@ func (m *planner) pay() {
 }
 
 // costs are microseconds of one product in the target.
-type costs struct{ float, token, dynamic float64 }
+type costs struct{ float, token, blocked, dynamic float64 }
 
 // cost estimates a product at the shapes of the first sample.
 func (m *planner) cost(s *Site) costs {
@@ -357,8 +357,38 @@ func (m *planner) cost(s *Site) costs {
 	return costs{
 		float:   m.Target.Costs[target.FloatForm].Of(rows, k, n),
 		token:   m.Target.Costs[target.TokenForm].Of(rows, k, n),
+		blocked: m.Target.Costs[target.Token21Form].Of(rows, k, n),
 		dynamic: m.Target.Costs[target.DynamicForm].Of(rows, k, n),
 	}
+}
+
+// blockedOpset is the opset whose QuantizeLinear takes the rows of the token-wise form as blocks.
+const blockedOpset = 21
+
+// worthRaising is the share of the products' float time that the blocked form must save for the model to be raised to it.
+const worthRaising = 0.02
+
+// opset returns the opset that the plan wants: the blocked one where token-wise products gain from it and the model can be
+// raised to it.
+func (m *planner) opset() int64 {
+	if m.prep.Model.Opset("") >= blockedOpset {
+		return 0
+	}
+	saved, float := 0.0, 0.0
+	for _, s := range m.sites {
+		if s.Kind != Product || !m.open(s) {
+			continue
+		}
+		c := m.cost(s)
+		float += c.float
+		if m.scheme[s] == Token {
+			saved += c.token - c.blocked
+		}
+	}
+	if saved < worthRaising*float || onnx.ConvertOpset(m.prep.Model.Clone(), blockedOpset) != nil {
+		return 0
+	}
+	return blockedOpset
 }
 
 // simulation returns the change that the current decisions make to the float model, and its parts as candidates for the guard.
@@ -408,7 +438,7 @@ const initialH = 5
 
 // plan writes the decisions down.
 func (m *planner) plan() *Plan {
-	p := &Plan{Schema: Schema, Target: m.Target.Name}
+	p := &Plan{Schema: Schema, Target: m.Target.Name, Opset: m.opset()}
 	bySite := map[*onnx.Node]*Site{}
 	for _, s := range m.sites {
 		bySite[s.Node] = s
