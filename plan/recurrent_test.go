@@ -93,3 +93,26 @@ func TestGuardDoesNotCountBranchesThatNeverRan(t *testing.T) {
 		}
 	}
 }
+
+// Inside a branch, too, the rounding is the one that disturbs least: a filter over a smooth signal wants errors that cancel
+// over neighbours.
+func TestRoundingsInsideBranches(t *testing.T) {
+	_, p := planned(t, build(func(b *builder) {
+		x := b.input("x", 1, 1, 512)
+		w := b.normal("w", 0.3, 16, 1, 64)
+		branch := func(name string) *onnx.Graph {
+			g := onnx.NewGraph(name)
+			s := &builder{b.m, g, b.random}
+			g.AddOutput(s.op("Conv", name, in(x, w)))
+			return g
+		}
+		cond := b.g.AddInput("cond", onnx.ScalarOf(onnx.Bool)) // probes say true
+		b.output(b.op("If", "y", in(cond), onnx.AttrG("then_branch", branch("then")), onnx.AttrG("else_branch", branch("else"))))
+	}), nil)
+	for _, n := range p.Nodes {
+		want := map[string]string{"If_y/then_branch/Conv_then": "diffusion", "If_y/else_branch/Conv_else": "squant"}[n.Key]
+		if want != "" && n.Weights.Rounding != want {
+			t.Errorf("%s is rounded by %q, want %q", n.Key, n.Weights.Rounding, want)
+		}
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/zqonnx/zqonnx/engine"
+	"github.com/zqonnx/zqonnx/metric"
 	"github.com/zqonnx/zqonnx/onnx"
 	"github.com/zqonnx/zqonnx/quantize"
 )
@@ -12,41 +13,98 @@ import (
 // roundingTrials bounds the samples that roundings are compared on.
 const roundingTrials = 4
 
-// chooseRoundings finds, for every Conv, product and other site that is computed in the main graph, the rounding of its
-// weights that disturbs its output least when it is fed with float inputs. What fits depends on how alike neighbouring inputs
-// are, which the samples tell and the graph does not.
+// chooseRoundings finds the rounding of the weights of every Conv, product and other site. What fits depends on how alike
+// neighbouring inputs are, which the samples tell and the graph does not.
 func (m *planner) chooseRoundings() error {
 	if m.runner == nil {
 		return nil
 	}
-	var sites []*Site
-	var watch []string
+	var outside, inside []*Site
 	for _, s := range m.sites {
-		if m.open(s) && s.Node.Graph() == m.graph && len(s.Inputs) == 1 && s.Kind != Table && m.runner.program.Has(s.Node.Output(0).Name()) {
-			sites = append(sites, s)
-			watch = append(watch, s.Node.Output(0).Name())
-			for _, v := range s.Node.Inputs() {
-				if v != nil && v.Const() == nil {
-					watch = append(watch, v.Name())
-				}
+		switch {
+		case !m.open(s) || len(s.Inputs) != 1 || s.Kind == Table:
+		case s.Node.Graph() != m.graph:
+			inside = append(inside, s)
+		case m.runner.program.Has(s.Node.Output(0).Name()):
+			outside = append(outside, s)
+		}
+	}
+	if err := m.chooseByOutput(outside); err != nil {
+		return err
+	}
+	return m.chooseByModel(inside)
+}
+
+// roundings returns the changes that stand for a site's weights by the rows of quantize.Roundings; nil: does not fit.
+func (m *planner) roundings(s *Site) ([]change, error) {
+	changes := make([]change, len(quantize.Roundings))
+	for i, r := range quantize.Roundings {
+		if r.Name == "squant" && s.Axes[0] != 0 {
+			continue
+		}
+		var err error
+		if changes[i], err = m.rounded(s, r.Name); err != nil {
+			return nil, err
+		}
+	}
+	return changes, nil
+}
+
+// chooseByModel takes, for sites inside branches, the rounding that disturbs the outputs of the model least. Sites whose branch
+// never runs keep their own.
+func (m *planner) chooseByModel(sites []*Site) error {
+	type option struct {
+		site     *Site
+		rounding string
+	}
+	var options []option
+	var changes []change
+	for _, s := range sites {
+		all, err := m.roundings(s)
+		if err != nil {
+			return err
+		}
+		for i, c := range all {
+			if c != nil {
+				options, changes = append(options, option{s, quantize.Roundings[i].Name}), append(changes, c)
 			}
 		}
 	}
+	if len(options) == 0 {
+		return nil
+	}
+	trials := m.affordable(float64(len(changes)), 1, len(m.runner.trials))
+	db, err := m.runner.measureEach(m.ctx, changes, trials, func(i int) { m.Progress("choosing roundings", i, trials*len(changes)) })
+	if err != nil {
+		return err
+	}
+	best := map[*Site]float64{}
+	for i, o := range options {
+		if old, ok := best[o.site]; db[i] < metric.MaxSQNR && (!ok || db[i] > old) {
+			best[o.site], m.rounding[o.site] = db[i], o.rounding
+		}
+	}
+	return nil
+}
+
+// chooseByOutput takes, for sites of the main graph, the rounding that disturbs the output of the node least when it is fed
+// with float inputs.
+func (m *planner) chooseByOutput(sites []*Site) error {
 	if len(sites) == 0 {
 		return nil
 	}
-	changes := map[*Site][]change{} // by the rows of quantize.Roundings; nil: does not fit
+	var watch []string
+	changes := map[*Site][]change{}
 	for _, s := range sites {
-		for _, r := range quantize.Roundings {
-			if r.Name == "squant" && s.Axes[0] != 0 {
-				changes[s] = append(changes[s], nil)
-				continue
+		watch = append(watch, s.Node.Output(0).Name())
+		for _, v := range s.Node.Inputs() {
+			if v != nil && v.Const() == nil {
+				watch = append(watch, v.Name())
 			}
-			c, err := m.rounded(s, r.Name)
-			if err != nil {
-				return err
-			}
-			changes[s] = append(changes[s], c)
+		}
+		var err error
+		if changes[s], err = m.roundings(s); err != nil {
+			return err
 		}
 	}
 	noise := map[*Site][]float64{}
