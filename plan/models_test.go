@@ -24,6 +24,7 @@ func TestSurveyOfRealModels(t *testing.T) {
 		{"mobilenet-v1-075-imagenet", "conv 28-1"},
 		{"ppocr-det", "conv 56-4, stored 2-1"},
 		{"resnet20-cifar10", "product 1-0, conv 19-0"},
+		{"silero-vad", "conv 6-1, recurrent 1-0"},
 		{"squeezenet-imagenet", "conv 26-0"},
 		{"stories260k-llama", "product 36-0, table 1-0"},
 		{"super-resolution", "conv 4-0"},

@@ -29,7 +29,7 @@ type Site struct {
 	// Inputs are the positions of the constant operands and Axes the axis of each whose channels have a scale of their own.
 	Inputs []int
 	Axes   []int
-	// Refused says why the weights cannot be quantized; empty when they can.
+	// Refused says why the weights cannot be quantized, or are not worth it (Small); empty when they are.
 	Refused Reason
 }
 
@@ -154,6 +154,12 @@ func Survey(m *onnx.Model) []*Site {
 	return sites
 }
 
+// weightsSmall is the reason of weights that are not worth storing.
+const weightsSmall = "weights-small"
+
+// Small reports whether the weights could be quantized, but are too few to be worth storing.
+func (s *Site) Small() bool { return s.Refused.ID == weightsSmall }
+
 func refuse(s *Site) Reason {
 	var elements, channels int
 	for i := range s.Inputs {
@@ -173,10 +179,10 @@ func refuse(s *Site) Reason {
 		}
 	}
 	if elements < MinWeights {
-		return Reason{ID: "weights-small", Text: fmt.Sprintf("%d weights: storing them in 8 bits would save less than the nodes for it cost", elements)}
+		return Reason{ID: weightsSmall, Text: fmt.Sprintf("%d weights: storing them in 8 bits would save less than the nodes for it cost", elements)}
 	}
 	if elements < minChannel*channels {
-		return Reason{ID: "weights-small", Text: fmt.Sprintf("%d weights in %d channels: each would have a scale of its own, which would save nothing", elements, channels)}
+		return Reason{ID: weightsSmall, Text: fmt.Sprintf("%d weights in %d channels: each would have a scale of its own, which would save nothing", elements, channels)}
 	}
 	return Reason{}
 }

@@ -71,7 +71,7 @@ func (e *emitter) fits(n *onnx.Node, s *plan.Site, d *plan.Node) error {
 		return nil // integers in between
 	case s == nil:
 		return fmt.Errorf("scheme %q needs constant weights, which the node does not have", d.Scheme)
-	case s.Refused.ID != "":
+	case s.Refused.ID != "" && !s.Small():
 		return fmt.Errorf("it cannot be quantized: %s", s.Refused.Text)
 	case !slices.Contains(forms[s.Kind], d.Scheme):
 		return fmt.Errorf("there is no form of it for scheme %q; possible are %q", d.Scheme, forms[s.Kind])

@@ -2,6 +2,7 @@ package emit
 
 import (
 	"bytes"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -74,15 +75,28 @@ func tinyPlan(t testing.TB, name string) (*plan.Prepared, *plan.Plan) {
 	return nil, nil
 }
 
-// Weights that no integer form exists for are refused, whatever a plan says.
+// Weights that no integer form exists for are refused, whatever a plan says; those that are only not worth it are not.
 func TestRefusedWeights(t *testing.T) {
-	m := build(13, func(b *builder) {
-		b.output(b.op("MatMul", "y", in(b.input("x", 2, 4), b.normal("w", 4, 8))))
-	})
-	prep := prepared(t, m)
-	p := choice{schemes: map[string]plan.Scheme{"y": plan.Token}}.plan(prep)
-	if err := Apply(prep, p); err == nil || !strings.Contains(err.Error(), "cannot be quantized: 32 weights") {
-		t.Errorf("error %v", err)
+	for _, c := range []struct {
+		name  string
+		spoil func(w *onnx.Tensor)
+		want  string
+	}{
+		{"infinite", func(w *onnx.Tensor) { onnx.Data[float32](w)[7] = float32(math.Inf(1)) }, `cannot be quantized: the weights "w" hold NaN or infinite values`},
+		{"small", func(*onnx.Tensor) {}, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			prep := prepared(t, build(13, func(b *builder) {
+				w := b.normal("w", 4, 8)
+				c.spoil(w.Const())
+				b.output(b.op("MatMul", "y", in(b.input("x", 2, 4), w)))
+			}))
+			p := choice{schemes: map[string]plan.Scheme{"y": plan.Token}}.plan(prep)
+			err := Apply(prep, p)
+			if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+				t.Errorf("error %v, want %q", err, c.want)
+			}
+		})
 	}
 }
 
