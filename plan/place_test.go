@@ -67,6 +67,15 @@ func TestPlacement(t *testing.T) {
 		{"excluded Conv at the end", "Conv_y", func(b *builder) {
 			b.output(b.conv("y", b.op("Relu", "r", in(b.conv("c", b.input("x", 1, 8, 8, 8))))))
 		}, "Conv_c static[x], Relu_r fused[r]", "Conv_y excluded"},
+		{"small Conv in a chain", "", func(b *builder) {
+			r := b.op("Relu", "r", in(b.conv("c", b.input("x", 1, 8, 8, 8))))
+			deep := b.op("Conv", "d", in(r, b.normal("wd", 0.3, 8, 1, 3, 3)), onnx.AttrI("group", 8))
+			b.output(b.conv("y", b.op("Relu", "s", in(deep))))
+		}, "Conv_c static[x], Relu_r fused[r], Conv_d static[r], Relu_s fused[s], Conv_y static[s y]", ""},
+		{"small weights elsewhere", "Conv_y", func(b *builder) {
+			deep := b.op("Conv", "d", in(b.input("x", 1, 8, 8, 8), b.normal("wd", 0.3, 8, 1, 3, 3)), onnx.AttrI("group", 8))
+			b.output(b.op("MatMul", "m", in(b.op("Tanh", "t", in(b.conv("y", deep))), b.normal("w", 1, 6, 8))))
+		}, "Conv_d static[d x]", "Conv_y excluded, Tanh_t no-integer-kernel, MatMul_m weights-small"},
 		{"raw output used too", "", func(b *builder) {
 			c := b.conv("c", b.input("x", 1, 8, 8, 8))
 			b.output(b.conv("y", b.op("Relu", "r", in(c))), b.op("Neg", "n", in(c)))

@@ -115,7 +115,7 @@ func (m *planner) filter() {
 		}
 	}
 	for _, s := range m.sites {
-		if s.Refused.ID != "" && m.why[s.Node].ID == "" {
+		if s.Refused.ID != "" && !s.Small() && m.why[s.Node].ID == "" {
 			m.why[s.Node] = s.Refused
 		}
 	}
@@ -167,6 +167,7 @@ func (m *planner) chooseSchemes() error {
 			m.scheme[s] = m.initial(s)
 		}
 	}
+	m.closeSmall()
 	if err := m.placeStatic(); err != nil {
 		return err
 	}
@@ -244,6 +245,16 @@ func (m *planner) lay() {
 			m.scheme[s] = m.fallback(s)
 			delete(m.correction, s) // it made up for the integer form
 			delete(m.simW, s)
+		}
+	}
+	m.closeSmall()
+}
+
+// closeSmall leaves small weights that did not come to lie between integers float.
+func (m *planner) closeSmall() {
+	for _, s := range m.sites {
+		if s.Small() && m.open(s) && m.scheme[s] != Static {
+			m.why[s.Node] = s.Refused
 		}
 	}
 }

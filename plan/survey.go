@@ -244,6 +244,7 @@ func QuantizeSite(s *Site, i int, w *Weights) (*quantize.Weights, error) {
 	if err != nil {
 		return nil, fmt.Errorf("weights %q: %w", v.Name(), err)
 	}
+	q.Refine(x)
 	r, ok := quantize.RoundingNamed(rounding)
 	if !ok {
 		return nil, fmt.Errorf("weights %q: unknown rounding %q", v.Name(), rounding)
