@@ -130,7 +130,11 @@ func Read(b []byte) (*Plan, error) {
 		return nil, fmt.Errorf("schema %d is not the one this version reads (%d)", p.Schema, Schema)
 	}
 	seen := map[string]bool{}
-	for _, n := range p.Nodes {
+	for i := range p.Nodes {
+		n := &p.Nodes[i]
+		if len(n.Activations) == 0 {
+			n.Activations = nil // written as none
+		}
 		if err := n.check(); err != nil {
 			return nil, fmt.Errorf("node %q: %w", n.Key, err)
 		}
