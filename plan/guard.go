@@ -77,8 +77,7 @@ func (m *planner) guard() error {
 			})
 		}
 		if m.layout != nil {
-			m.lay()
-			if err := m.calibrateTensors(); err != nil {
+			if err := m.placeStatic(); err != nil {
 				return err
 			}
 			m.pay()

@@ -101,6 +101,7 @@ func TestFilters(t *testing.T) {
 var cheapTokens = func() target.Target {
 	t := *target.Targets[0]
 	t.Costs = map[target.Form]target.Cost{target.FloatForm: {Call: 3}, target.TokenForm: {Call: 2}, target.DynamicForm: {Call: 1}}
+	t.Convs = nil
 	return t
 }()
 

@@ -65,6 +65,7 @@ type planner struct {
 	simW   map[*Site]change
 
 	cheaper    map[*Site]float64  // microseconds per-tensor dynamic would save
+	unpaid     map[*Site]Reason   // why integers would make the region of a site slower
 	sqnr       map[string]float64 // of each candidate of the guard, alone
 	guarded    map[*onnx.Value]Reason
 	correction map[*Site][]float32
@@ -80,7 +81,7 @@ func Make(ctx context.Context, prep *Prepared, o Options) (*Plan, error) {
 		Options: o, ctx: ctx, prep: prep, graph: prep.Model.Graph, sites: Survey(prep.Model),
 		scheme: map[*Site]Scheme{}, why: map[*onnx.Node]Reason{}, float: map[*onnx.Value]bool{},
 		params: map[*onnx.Value]Activation{}, simW: map[*Site]change{}, keys: map[*onnx.Node]string{},
-		cheaper: map[*Site]float64{}, sqnr: map[string]float64{}, guarded: map[*onnx.Value]Reason{}, correction: map[*Site][]float32{}, rounding: map[*Site]string{},
+		cheaper: map[*Site]float64{}, unpaid: map[*Site]Reason{}, sqnr: map[string]float64{}, guarded: map[*onnx.Value]Reason{}, correction: map[*Site][]float32{}, rounding: map[*Site]string{},
 	}
 	for n := range m.graph.AllNodes() {
 		m.keys[n] = n.Key()
@@ -203,7 +204,8 @@ func biasIsConstant(n *onnx.Node) bool {
 	return b != nil && b.Type == onnx.Float32 && (b.Rank() == 0 || int64(b.Len()) == b.Dims[b.Rank()-1])
 }
 
-// placeStatic lays out the integer regions, calibrates their tensors and breaks them up where ranges do not fit together.
+// placeStatic lays out the integer regions, calibrates their tensors, breaks them up where ranges do not fit
+// together and gives those up that would be slower than float.
 func (m *planner) placeStatic() error {
 	if m.Calibration == nil {
 		return nil
@@ -213,7 +215,7 @@ func (m *planner) placeStatic() error {
 		if err := m.calibrateTensors(); err != nil {
 			return err
 		}
-		if !m.splitConcats() {
+		if !m.splitConcats() && !m.dropUnpaid() {
 			return nil
 		}
 	}
@@ -349,8 +351,8 @@ func (m *planner) pay() {
 	}
 }
 
-// costs are microseconds of one product in the target.
-type costs struct{ float, token, blocked, dynamic float64 }
+// costs are microseconds of one product or convolution in the target.
+type costs struct{ float, token, blocked, dynamic, static float64 }
 
 // cost estimates a product at the shapes of the first sample.
 func (m *planner) cost(s *Site) costs {
@@ -396,7 +398,7 @@ func (m *planner) opset() int64 {
 			saved += c.token - c.blocked
 		}
 	}
-	if saved < worthRaising*float || onnx.ConvertOpset(m.prep.Model.Clone(), blockedOpset) != nil {
+	if saved <= worthRaising*float || onnx.ConvertOpset(m.prep.Model.Clone(), blockedOpset) != nil {
 		return 0
 	}
 	return blockedOpset
@@ -516,6 +518,8 @@ func (m *planner) storedReason(s *Site) Reason {
 		}
 	}
 	switch {
+	case m.unpaid[s].ID != "":
+		return m.unpaid[s]
 	case s.Kind == Product && m.Activations == ModeAuto:
 		c := m.cost(s)
 		return Reason{ID: "stored", Text: "weights stored in 8 bits, computed in float: integers would not be faster here", Numbers: map[string]float64{"float_us": round(c.float), "token_us": round(c.token), "dynamic_us": round(c.dynamic)}}

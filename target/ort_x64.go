@@ -41,6 +41,7 @@ var ortX64 = &Target{
 		Rule{Op: "BatchNormalization", Why: "a BatchNormalization that could not be folded needs float"},
 	),
 	Costs: ortX64Costs,
+	Convs: ortX64Convs,
 }
 
 func index(rules ...Rule) map[string]Rule {

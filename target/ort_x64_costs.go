@@ -12,3 +12,16 @@ var ortX64Costs = map[Form]Cost{
 	TokenForm:   {Call: 9.16 - sessionCall, X: 0.000589, MAC: 4.29e-06, Y: 0.000559, W: 1.82e-05},
 	Token21Form: {Call: 9.35 - sessionCall, X: 0.000388, MAC: 4.25e-06, Y: 0.000577, W: 1.76e-05},
 }
+
+// ortX64Convs are fitted to 186 shapes, 8 ≤ C ≤ 256 channels on planes from 1×4 to 56×56 and signals from 2 to 400, by
+// tools/ortcost/conv.py on the same machine. Relative error of the fit: 5–16 % rms; with fewer than 16 channels up to 64 %.
+var ortX64Convs = map[ConvForm]ConvCost{
+	{Form: FloatForm}:                                 {Border: 0.297, X: 0.000114, Call: 0.526, MAC: 1.75e-05, Y: 3.42e-05, Column: 2.33e-05, W: 1.67e-05},
+	{Form: FloatForm, Depthwise: true}:                {Border: 0.372, X: 0.000114, Call: 0.424, MAC: 3.29e-05, W: 0.000165},
+	{Form: FloatForm, Signal: true}:                   {Call: 0.729, MAC: 1.3e-05, Column: 0.000262, W: 0.000218},
+	{Form: FloatForm, Signal: true, Depthwise: true}:  {Call: 0.685, MAC: 1.79e-06, Column: 0.000127, W: 0.038},
+	{Form: StaticForm}:                                {Border: 0.883, X: 0.000206, Call: 0.703, MAC: 3.83e-06, Y: 4.33e-05, Column: 6.96e-05, W: 1.58e-05},
+	{Form: StaticForm, Depthwise: true}:               {Border: 0.871, X: 0.000162, Call: 0.907, MAC: 5.48e-05},
+	{Form: StaticForm, Signal: true}:                  {Border: 0.937, X: 0.00021, Call: 0.605, MAC: 3.98e-06, Column: 7.53e-05, W: 2.28e-05},
+	{Form: StaticForm, Signal: true, Depthwise: true}: {Border: 0.819, X: 0.00017, Call: 0.819, MAC: 6.96e-05, W: 0.000148},
+}

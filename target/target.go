@@ -41,6 +41,7 @@ type Target struct {
 	Doc   string
 	rules map[string]Rule
 	Costs map[Form]Cost
+	Convs map[ConvForm]ConvCost
 }
 
 // Rule returns the rule for an operator of the standard domain; operators without a row have no integer kernel.
@@ -70,6 +71,36 @@ type Cost struct{ Call, X, MAC, Y, W float64 }
 func (c Cost) Of(m, k, n float64) float64 {
 	return c.Call + c.X*m*k + c.MAC*m*k*n + c.Y*m*n + c.W*k*n
 }
+
+// StaticForm is an operator between DequantizeLinear and QuantizeLinear with fixed parameters.
+const StaticForm Form = "static"
+
+// A ConvForm is a way to compute a kind of convolution.
+type ConvForm struct {
+	Form      Form // FloatForm or StaticForm
+	Signal    bool // along one axis, else over two and more
+	Depthwise bool // every output channel sees one input channel
+}
+
+// A ConvCost is the time of convolutions in microseconds on one thread. A chain of them costs Border + X·elements where it
+// is entered and where it is left (quantizing, dequantizing, changing the layout), and inside, for each, the rest.
+type ConvCost struct{ Border, X, Call, MAC, Y, Column, W float64 }
+
+// A ConvShape is what the time of a convolution depends on.
+type ConvShape struct {
+	MACs    float64 // output channels counted in blocks of 16; in float without those that padding takes part in
+	Outputs float64 // elements
+	Columns float64 // elements of the matrix that the input becomes
+	Weights float64
+}
+
+// Inside returns the microseconds of a convolution within a chain.
+func (c ConvCost) Inside(s ConvShape) float64 {
+	return c.Call + c.MAC*s.MACs + c.Y*s.Outputs + c.Column*s.Columns + c.W*s.Weights
+}
+
+// Crossing returns the microseconds of a tensor of so many elements that enters or leaves a chain.
+func (c ConvCost) Crossing(elements float64) float64 { return c.Border + c.X*elements }
 
 // Targets are the known ones; the first is the default.
 var Targets = []*Target{ortX64}
