@@ -157,7 +157,8 @@ func (m *planner) convCosts(s *Site) costs {
 	shape := target.ConvShape{
 		MACs:    batch * blocks * perChannel * taps,
 		Outputs: float64(onnx.NumElements(out)),
-		Columns: batch * float64(in[1]) * all,
+		Taps:    batch * all,
+		Columns: batch * all * float64(in[1]),
 		Weights: float64(onnx.NumElements(w)),
 	}
 	form := target.ConvForm{Form: target.FloatForm, Signal: len(w) == 3, Depthwise: w[1] == 1 && in[1] > 1}

@@ -13,15 +13,15 @@ var ortX64Costs = map[Form]Cost{
 	Token21Form: {Call: 9.35 - sessionCall, X: 0.000388, MAC: 4.25e-06, Y: 0.000577, W: 1.76e-05},
 }
 
-// ortX64Convs are fitted to 186 shapes, 8 ≤ C ≤ 256 channels on planes from 1×4 to 56×56 and signals from 2 to 400, by
-// tools/ortcost/conv.py on the same machine. Relative error of the fit: 5–16 % rms; with fewer than 16 channels up to 64 %.
+// ortX64Convs are fitted to 230 shapes, 1 ≤ C ≤ 256 channels on planes from 1×4 to 56×56 and signals from 2 to 400, by
+// tools/ortcost/conv.py on the same machine. Relative error of the fit: 3–16 % rms, 61 % at most.
 var ortX64Convs = map[ConvForm]ConvCost{
-	{Form: FloatForm}:                                 {Border: 0.297, X: 0.000114, Call: 0.526, MAC: 1.75e-05, Y: 3.42e-05, Column: 2.33e-05, W: 1.67e-05},
+	{Form: FloatForm}:                                 {Border: 0.25, X: 0.000113, Call: 0.649, MAC: 1.73e-05, Y: 8.57e-05, Tap: 0.000146, Column: 1.9e-06, W: 1.67e-05},
 	{Form: FloatForm, Depthwise: true}:                {Border: 0.372, X: 0.000114, Call: 0.424, MAC: 3.29e-05, W: 0.000165},
-	{Form: FloatForm, Signal: true}:                   {Call: 0.729, MAC: 1.3e-05, Column: 0.000262, W: 0.000218},
+	{Form: FloatForm, Signal: true}:                   {X: 2.21e-06, Call: 0.697, MAC: 1.32e-05, Column: 0.000238, W: 0.000219},
 	{Form: FloatForm, Signal: true, Depthwise: true}:  {Call: 0.685, MAC: 1.79e-06, Column: 0.000127, W: 0.038},
-	{Form: StaticForm}:                                {Border: 0.883, X: 0.000206, Call: 0.703, MAC: 3.83e-06, Y: 4.33e-05, Column: 6.96e-05, W: 1.58e-05},
-	{Form: StaticForm, Depthwise: true}:               {Border: 0.871, X: 0.000162, Call: 0.907, MAC: 5.48e-05},
-	{Form: StaticForm, Signal: true}:                  {Border: 0.937, X: 0.00021, Call: 0.605, MAC: 3.98e-06, Column: 7.53e-05, W: 2.28e-05},
-	{Form: StaticForm, Signal: true, Depthwise: true}: {Border: 0.819, X: 0.00017, Call: 0.819, MAC: 6.96e-05, W: 0.000148},
+	{Form: StaticForm}:                                {Border: 0.903, X: 0.000206, Call: 0.805, MAC: 4.11e-06, Y: 2.35e-05, Tap: 0.00185, W: 1.55e-05},
+	{Form: StaticForm, Depthwise: true}:               {Border: 0.765, X: 0.000182, Call: 0.788, MAC: 3.47e-05, Tap: 0.000998, W: 0.00017},
+	{Form: StaticForm, Signal: true}:                  {Border: 0.954, X: 0.000166, Call: 0.662, MAC: 4.45e-06, Tap: 0.00272, W: 2.14e-05},
+	{Form: StaticForm, Signal: true, Depthwise: true}: {Border: 0.794, X: 0.000179, Call: 0.733, MAC: 5.16e-05, Tap: 0.00115, W: 0.000461},
 }

@@ -84,19 +84,20 @@ type ConvForm struct {
 
 // A ConvCost is the time of convolutions in microseconds on one thread. A chain of them costs Border + X·elements where it
 // is entered and where it is left (quantizing, dequantizing, changing the layout), and inside, for each, the rest.
-type ConvCost struct{ Border, X, Call, MAC, Y, Column, W float64 }
+type ConvCost struct{ Border, X, Call, MAC, Y, Tap, Column, W float64 }
 
 // A ConvShape is what the time of a convolution depends on.
 type ConvShape struct {
 	MACs    float64 // output channels counted in blocks of 16; in float without those that padding takes part in
 	Outputs float64 // elements
-	Columns float64 // elements of the matrix that the input becomes
+	Taps    float64 // output places times kernel places
+	Columns float64 // taps times input channels
 	Weights float64
 }
 
 // Inside returns the microseconds of a convolution within a chain.
 func (c ConvCost) Inside(s ConvShape) float64 {
-	return c.Call + c.MAC*s.MACs + c.Y*s.Outputs + c.Column*s.Columns + c.W*s.Weights
+	return c.Call + c.MAC*s.MACs + c.Y*s.Outputs + c.Tap*s.Taps + c.Column*s.Columns + c.W*s.Weights
 }
 
 // Crossing returns the microseconds of a tensor of so many elements that enters or leaves a chain.

@@ -2,11 +2,12 @@
 """Measures what a Conv costs in ONNX Runtime in float and in integers, and fits the cost table of the package target by
 non-negative least squares on relative errors. Of a chain of n equal convolutions, C channels to C channels,
 
-    t[µs] = session + 2·(border + x·elements) + n·(call + mac·MACs + y·elements + column·columns + w·weights)
+    t[µs] = session + 2·(border + x·elements) + n·(call + mac·MACs + y·elements + tap·taps + column·columns + w·weights)
 
 The first bracket is what it costs to enter the chain and again to leave it: QuantizeLinear, DequantizeLinear and the
 transpositions to channels-last of the integer form, the reorderings of the float form. The second is the convolution.
-MACs count output channels in blocks of 16; the float form skips those with padding. Columns are elements·kernel.
+MACs count output channels in blocks of 16; the float form skips those with padding. Taps are places·kernel, columns
+taps·C.
 
     python3 tools/ortcost/conv.py [measured.json] > measured.json
 
@@ -28,7 +29,7 @@ FORMS = ["float", "static"]
 CHAINS = [1, 3]
 SPACES = {2: [(1, 4), (1, 33), (8, 8), (16, 16), (32, 32), (56, 56)], 1: [(2,), (4,), (16,), (64,), (400,)]}
 KINDS = {"plane": [(1, 1), (3, 3)], "plane depthwise": [(3, 3)], "signal": [(1,), (3,)], "signal depthwise": [(3,)]}
-SHAPES = [(kind, c, k, p) for kind, ks in KINDS.items() for k in ks for c in (8, 16, 32, 64, 128, 256) for p in SPACES[len(k)]
+SHAPES = [(kind, c, k, p) for kind, ks in KINDS.items() for k in ks for c in (1, 4, 8, 16, 32, 64, 128, 256)[2 * ("depthwise" in kind):] for p in SPACES[len(k)]
           if (1 if "depthwise" in kind else c) * c * math.prod(k) * math.prod(p) <= 5e7 and c * math.prod(p) <= 3e5]
 
 
@@ -96,13 +97,14 @@ def measure():
 
 
 def features(form, r):
-    """What a row's convolution costs are multiples of: elements, MACs, columns, weights."""
+    """What a row's convolution costs are multiples of: elements, MACs, taps, columns, weights."""
     c, k, plane = r["c"], r["k"], r["plane"]
     of_channel = 1 if "depthwise" in r["kind"] else c
     taps = [sum(0 <= o + i - n // 2 < size for o in range(size) for i in range(n)) if form == "float" else size * n
             for n, size in zip(k, plane)]
     elements = c * math.prod(plane)
-    return elements, -(-c // 16) * 16 * of_channel * math.prod(taps), elements * math.prod(k), c * of_channel * math.prod(k)
+    places = math.prod(plane) * math.prod(k)
+    return elements, -(-c // 16) * 16 * of_channel * math.prod(taps), places, c * places, c * of_channel * math.prod(k)
 
 
 rows = json.load(open(sys.argv[1])) if len(sys.argv) > 1 else measure()
@@ -114,9 +116,9 @@ for f in FORMS:
     for kind in KINDS:
         part = [(r, n) for r in rows if r["kind"] == kind for n in CHAINS]
         f4 = [(n, *features(f, r)) for r, n in part]
-        a = np.array([[2, 2 * e, n, n * macs, n * e, n * columns, n * w] for n, e, macs, columns, w in f4], float)
+        a = np.array([[2, 2 * e, n, n * macs, n * e, n * tap, n * columns, n * w] for n, e, macs, tap, columns, w in f4], float)
         t = np.array([r[f"{f}{n}"] for r, n in part])
         c, _ = nnls(a / t[:, None], 1 - session / t)
         rel = (a @ c + session) / t - 1
-        print(f"{f:6s} {kind:16s} border {c[0]:.3g} x {c[1]:.3g} call {c[2]:.3g} mac {c[3]:.3g} y {c[4]:.3g} column {c[5]:.3g} w {c[6]:.3g}"
+        print(f"{f:6s} {kind:16s} border {c[0]:.3g} x {c[1]:.3g} call {c[2]:.3g} mac {c[3]:.3g} y {c[4]:.3g} tap {c[5]:.3g} column {c[6]:.3g} w {c[7]:.3g}"
               f"   error rms {np.sqrt((rel**2).mean()):.2f} max {np.abs(rel).max():.2f}", file=sys.stderr)
