@@ -137,7 +137,7 @@ func (r *run) ints(i int) []int64 {
 	}
 	v, err := t.Int64s()
 	if err != nil {
-		r.failf("input %d: %v", i, err)
+		r.failf("input %d: %w", i, err)
 	}
 	if v == nil {
 		v = []int64{} // there, but empty

@@ -52,6 +52,16 @@ func lookup(n *onnx.Node, version int64) (*op, error) {
 	return nil, fmt.Errorf("the operator is %w", ErrUnsupported)
 }
 
+// kernel makes the kernel of a node.
+func (o *op) kernel(b *builder, n *onnx.Node) (k kernel, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = recovered(p)
+		}
+	}()
+	return o.make(b, n)
+}
+
 // Supports reports whether the engine has a kernel for the node's operator at that opset version.
 func Supports(n *onnx.Node, version int64) bool {
 	_, err := lookup(n, version)

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"errors"
 	"fmt"
 	"runtime"
 	"slices"
@@ -27,12 +26,6 @@ func (s Semantics) String() string {
 	return "literal"
 }
 
-// ErrUnsupported is wrapped by the error for an operator, type or attribute the engine cannot run.
-var ErrUnsupported = errors.New("not supported by the engine")
-
-// ErrInput is wrapped by errors about the feeds of a run.
-var ErrInput = errors.New("wrong input")
-
 // Options of Compile.
 type Options struct {
 	Semantics Semantics
@@ -51,7 +44,8 @@ type Program struct {
 	slots   []slotInfo
 	consts  []*onnx.Tensor // by slot; nil where the slot is no constant
 	buffers int
-	steps   int // in all blocks
+	steps   int   // in all blocks
+	given   int64 // bytes of the initializers
 
 	mu    sync.Mutex
 	frame *frame
@@ -89,6 +83,8 @@ type step struct {
 	uses   []int // slots that subgraphs inside take from outside
 	inner  []int // slots that steps of subgraphs inside compute
 	blocks []*block
+	alike  bool // all inputs have one element type
+	any    bool // inputs may be sequences or optionals
 	r      run
 }
 
@@ -186,6 +182,7 @@ func (b *builder) block(g *onnx.Graph) (*block, error) {
 		if err := v.Const().Load(); err != nil {
 			return nil, fmt.Errorf("initializer %q: %w", v.Name(), err)
 		}
+		b.p.given += v.Const().Type.ByteSize(int64(v.Const().Len()))
 		b.slot(v)
 	}
 	keys := g.Keys()
@@ -210,16 +207,16 @@ func (b *builder) block(g *onnx.Graph) (*block, error) {
 
 func (b *builder) step(n *onnx.Node, key string) (*step, error) {
 	fail := func(err error) error {
-		return fmt.Errorf("node %q (%s): %w", key, opName(n), err)
+		return &NodeError{key, opName(n), err, onnx.ErrBadModel}
 	}
 	row, err := lookup(n, b.opset(n))
 	if err != nil {
 		return nil, fail(err)
 	}
-	if err := checkInputs(n); err != nil {
+	if err := onnx.CheckOperands(n); err != nil {
 		return nil, fail(err)
 	}
-	s := &step{key: key, op: n.Op, id: b.p.steps}
+	s := &step{key: key, op: n.Op, id: b.p.steps, alike: onnx.TakesOneType(n), any: n.Is(anyKind...)}
 	b.p.steps++
 	for _, v := range n.Inputs() {
 		s.in = append(s.in, b.slot(v))
@@ -233,7 +230,7 @@ func (b *builder) step(n *onnx.Node, key string) (*step, error) {
 	outer := b.current
 	b.current = s
 	defer func() { b.current = outer }()
-	if s.run, err = row.make(b, n); err != nil {
+	if s.run, err = row.kernel(b, n); err != nil {
 		return nil, fail(err)
 	}
 	return s, nil
@@ -309,6 +306,12 @@ func (b *builder) folds(s *step, n *onnx.Node) bool {
 	return true
 }
 
+// anyKind names the operators that take more than tensors.
+var anyKind = []string{
+	"ConcatFromSequence", "Identity", "If", "Loop", "Optional", "OptionalGetElement", "OptionalHasElement", "Scan", "SequenceAt", "SequenceConstruct",
+	"SequenceErase", "SequenceInsert", "SequenceLength", "SequenceMap",
+}
+
 // noFold names the operators that must not be run at compile time: they are random or make sequences.
 var noFold = []string{
 	"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli",
@@ -321,12 +324,13 @@ func (b *builder) fold(s *step) error {
 		b.folder = newFrame(b.p)
 	}
 	f := b.folder
+	f.room = b.p.roomFor(nil)
 	for i := len(f.values); i < len(b.p.slots); i++ {
 		f.values = append(f.values, value{t: b.p.consts[i]})
 		f.headers = append(f.headers, nil)
 	}
 	if err := f.step(s); err != nil {
-		return fmt.Errorf("node %q (%s): %w", s.key, s.op, err)
+		return &NodeError{s.key, s.op, err, onnx.ErrBadModel}
 	}
 	for _, o := range s.out {
 		if o < 0 {
@@ -334,7 +338,7 @@ func (b *builder) fold(s *step) error {
 		}
 		t := f.values[o].t
 		if t == nil {
-			return fmt.Errorf("node %q (%s): gives no tensor for output %q", s.key, s.op, b.p.slots[o].name)
+			return &NodeError{s.key, s.op, fmt.Errorf("it gives no tensor for output %q", b.p.slots[o].name), onnx.ErrBadModel}
 		}
 		b.p.consts[o], f.headers[o] = t, nil
 	}

@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"fmt"
-	"runtime/debug"
 	"slices"
 
 	"github.com/zqonnx/zqonnx/onnx"
@@ -152,11 +151,15 @@ type value struct {
 type frame struct {
 	p       *Program
 	ctx     context.Context
+	feeds   map[string]*onnx.Tensor
 	opts    *RunOptions
 	values  []value
 	headers []*onnx.Tensor // by slot, kept so that runs allocate none
 	buffers [][]byte
 	scratch []uint64
+	room    int64 // bytes that a run may take
+	kept    int64 // bytes of buffers and scratch, which the next run takes again
+	fresh   int64 // bytes of other tensors that the run made
 	dims    []int64
 	job     job
 	taps    map[int]func(*onnx.Tensor)
@@ -179,7 +182,8 @@ func newFrame(p *Program) *frame {
 // begin puts constants, known tensors and feeds in their slots.
 func (f *frame) begin(ctx context.Context, feeds map[string]*onnx.Tensor, o *RunOptions) error {
 	p := f.p
-	f.ctx, f.opts, f.taps, f.keep, f.out = ctx, o, nil, nil, nil
+	f.ctx, f.feeds, f.opts, f.taps, f.keep, f.out = ctx, feeds, o, nil, nil, nil
+	f.room, f.fresh = p.roomFor(feeds), 0
 	f.job.threads = p.opts.Threads
 	if o.Threads > 0 {
 		f.job.threads = min(o.Threads, p.opts.Threads)
@@ -303,7 +307,7 @@ func (f *frame) exec(b *block, need []bool) error {
 			continue
 		}
 		if err := f.step(s); err != nil {
-			return fmt.Errorf("node %q (%s): %w", s.key, s.op, err)
+			return &NodeError{s.key, s.op, err, f.p.blame(f.feeds)}
 		}
 		for _, o := range s.out {
 			if o < 0 {
@@ -349,21 +353,10 @@ func (f *frame) allKnown(s *step) bool {
 	return true
 }
 
-// errKernel carries an error out of a kernel's helpers.
-type errKernel struct{ err error }
-
 func (f *frame) step(s *step) (err error) {
 	defer func() {
-		switch p := recover().(type) {
-		case nil:
-		case errKernel:
-			err = p.err
-		case interface{ Addr() uintptr }: // a mapped file changed under us
-			err = fmt.Errorf("%w: its file was truncated while it was read", onnx.ErrBadModel)
-		case error:
-			err = fmt.Errorf("internal error: %w\n%s", p, debug.Stack())
-		default:
-			err = fmt.Errorf("internal error: %v\n%s", p, debug.Stack())
+		if p := recover(); p != nil {
+			err = recovered(p)
 		}
 	}()
 	r := &s.r
@@ -373,6 +366,9 @@ func (f *frame) step(s *step) (err error) {
 		var t *onnx.Tensor
 		if slot >= 0 {
 			t = f.values[slot].t
+			if t == nil && !s.any {
+				return fmt.Errorf("input %d is no tensor: %w", i, onnx.ErrBadModel)
+			}
 			if t != nil && len(f.opts.Override) > 0 {
 				if over := f.opts.Override[Edge{s.key, i}]; over != nil {
 					t = f.inward(slot, over(f.outward(slot, t)))
@@ -380,6 +376,13 @@ func (f *frame) step(s *step) (err error) {
 			}
 		}
 		r.inputs = append(r.inputs, t)
+	}
+	if s.alike {
+		for i, t := range r.inputs {
+			if t != nil && r.inputs[0] != nil && t.Type != r.inputs[0].Type {
+				return fmt.Errorf("input %d is %s, input 0 is %s: the operator takes one type: %w", i, t.Type, r.inputs[0].Type, onnx.ErrBadModel)
+			}
+		}
 	}
 	return s.run(r)
 }
@@ -418,6 +421,7 @@ func (r *run) out(i int, dt onnx.DataType, dims ...int64) *onnx.Tensor {
 		return r.wide.output(r, dims)
 	}
 	if !r.wants(i) {
+		r.fits(dt.ByteSize(onnx.NumElements(dims)))
 		return onnx.Zeros(dt, slices.Clone(dims)...)
 	}
 	f, slot := r.f, r.s.out[i]
@@ -425,8 +429,12 @@ func (r *run) out(i int, dt onnx.DataType, dims ...int64) *onnx.Tensor {
 	if info.buffer < 0 || dt == onnx.String {
 		var t *onnx.Tensor
 		if dt == onnx.String {
+			r.fits(stringHeader * onnx.NumElements(dims))
 			t = onnx.NewStrings(slices.Clone(dims), make([][]byte, onnx.NumElements(dims)))
 		} else {
+			n := dt.ByteSize(onnx.NumElements(dims))
+			r.fits(n)
+			f.fresh += n
 			t = onnx.Zeros(dt, slices.Clone(dims)...)
 		}
 		f.values[slot] = value{t: t}
@@ -434,7 +442,9 @@ func (r *run) out(i int, dt onnx.DataType, dims ...int64) *onnx.Tensor {
 	}
 	t := f.header(slot)
 	n := dt.ByteSize(onnx.NumElements(dims))
-	if int64(cap(f.buffers[info.buffer])) < n {
+	if have := int64(cap(f.buffers[info.buffer])); have < n {
+		r.fits(n - have)
+		f.kept += n - have
 		f.buffers[info.buffer] = onnx.Zeros(onnx.Uint8, n).Bytes()
 	}
 	t.Bind(dt, f.buffers[info.buffer][:n], dims...)
@@ -457,9 +467,35 @@ func (r *run) check(dt onnx.DataType, dims []int64) {
 			r.failf("output would have the impossible shape %v", slices.Clone(dims))
 		}
 		if d > 0 && n > r.f.p.opts.MaxBytes*8/d {
-			r.failf("output of shape %v would exceed the limit of %d MB", slices.Clone(dims), r.f.p.opts.MaxBytes>>20)
+			r.failf("output of shape %v would exceed the limit of %d MB: this is %w", slices.Clone(dims), r.f.p.opts.MaxBytes>>20, ErrUnsupported)
 		}
 		n *= d
+	}
+}
+
+const (
+	// leastRoom is the memory that every run may take.
+	leastRoom = 128 << 20
+	// growth is how many times larger than its constants and feeds what a model computes may be: a few bytes must not fill
+	// the machine's memory. Attention over many positions comes to some hundreds.
+	growth = 1024
+	// stringHeader is the size of an empty string.
+	stringHeader = 24
+)
+
+// roomFor returns the bytes that a run with these feeds may take.
+func (p *Program) roomFor(feeds map[string]*onnx.Tensor) int64 {
+	given := p.given
+	for _, t := range feeds {
+		given += t.Type.ByteSize(int64(t.Len()))
+	}
+	return min(max(leastRoom, growth*min(given, 1<<40)), 2*p.opts.MaxBytes)
+}
+
+// fits refuses n bytes more than the run may take.
+func (r *run) fits(n int64) {
+	if f := r.f; f.kept+f.fresh+n > f.room {
+		r.failf("with %d MB more the tensors would take more than %d MB: this is %w", n>>20, f.room>>20, ErrUnsupported)
 	}
 }
 
@@ -503,7 +539,11 @@ func (r *run) threads() int { return r.f.job.threads }
 func (r *run) words(n int) []uint64 {
 	f := r.f
 	if r.used+n > len(f.scratch) {
-		f.scratch = make([]uint64, max(2*len(f.scratch), n)) // earlier pieces stay alive in the old array
+		n := max(2*len(f.scratch), n)
+		more := int64(8 * (n - len(f.scratch)))
+		r.fits(more)
+		f.kept += more
+		f.scratch = make([]uint64, n) // earlier pieces stay alive in the old array
 		r.used = 0
 	}
 	w := f.scratch[r.used : r.used+n : r.used+n]

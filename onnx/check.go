@@ -219,7 +219,7 @@ func (c *checker) attribute(owner string, a *Attribute) {
 
 // tensor checks the bytes against type and dimensions. Raw and external data are not read for that.
 func (c *checker) tensor(what string, t *Tensor) {
-	n, ok := countElements(t.Dims)
+	n, ok := CountElements(t.Dims)
 	switch {
 	case !t.Type.Valid():
 		c.add("%s is of the unknown element type %s", what, t.Type)

@@ -36,7 +36,7 @@ func (d *decoder) tensor(p *onnxpb.TensorProto, what string) (*Tensor, error) {
 	fail := func(err error) (*Tensor, error) { return nil, fmt.Errorf("%s: %w", what, err) }
 	s.dtype = t.Type
 	var ok bool
-	if s.elements, ok = countElements(t.Dims); !ok {
+	if s.elements, ok = CountElements(t.Dims); !ok {
 		return fail(badModel("impossible dimensions %v", shorten(t.Dims)))
 	}
 	var err error
@@ -303,7 +303,7 @@ func (d *decoder) sparse(p *onnxpb.SparseTensorProto, name string) (*Tensor, err
 		return nil, badModel("%s: values or indices are missing", what)
 	}
 	dims := append([]int64{}, p.Dims...)
-	n, ok := countElements(dims)
+	n, ok := CountElements(dims)
 	rest, err := d.keep(p)
 	if err != nil {
 		return nil, err

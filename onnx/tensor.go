@@ -105,15 +105,15 @@ func Scalar[E Elem](v E) *Tensor { return Of([]E{v}, []int64{}...) }
 
 // NumElements returns the product of dims. It panics on negative ones and on overflow, which the reader excludes.
 func NumElements(dims []int64) int64 {
-	n, ok := countElements(dims)
+	n, ok := CountElements(dims)
 	if !ok {
 		panic(fmt.Sprintf("onnx: impossible dimensions %v", dims))
 	}
 	return n
 }
 
-// countElements returns the product of dims, and whether the dimensions are possible: the bits can be counted.
-func countElements(dims []int64) (int64, bool) {
+// CountElements returns the product of dims, and whether the dimensions are possible: none is negative and the bits can be counted.
+func CountElements(dims []int64) (int64, bool) {
 	n := int64(1)
 	for _, d := range dims {
 		if d != 0 && (d < 0 || n > math.MaxInt64/128/d) {
@@ -159,15 +159,22 @@ func (t *Tensor) Strings() [][]byte {
 	return t.strs
 }
 
+// A TypeError is what Data panics with.
+type TypeError struct{ Have, Want DataType }
+
+func (e *TypeError) Error() string {
+	return fmt.Sprintf("a tensor of %s where one of %s is expected", e.Have, e.Want)
+}
+
 // Data returns the elements as a slice of their memory form, sharing the bytes where they are aligned. E must fit
 // t.Type: the element type itself, or uint16 for float16 and bfloat16, uint8 for the 8-bit floats and packed types.
-// It panics on another type, which is a mistake of the caller, not of the model.
+// It panics with a *TypeError on another type, which is a mistake of the caller, or of the model that he runs unchecked.
 func Data[E Elem](t *Tensor) []E {
 	var e E
 	size := int(unsafe.Sizeof(e))
 	want := typeOf[E]()
 	if t.Type != want && !(want == Uint16 && (t.Type == Float16 || t.Type == BFloat16)) && !(want == Uint8 && t.Type.Bits() <= 8) {
-		panic(fmt.Sprintf("onnx.Data: tensor of %s read as %s", t.Type, want))
+		panic(&TypeError{t.Type, want})
 	}
 	b := t.Bytes()
 	if len(b) == 0 {
@@ -227,6 +234,7 @@ func (t *Tensor) Clone() *Tensor {
 }
 
 // Float32s returns the elements of any real float, integer or bool tensor of 8 bits or more as float32; float32 tensors are shared, not copied.
+// Errors wrap ErrBadModel.
 func (t *Tensor) Float32s() ([]float32, error) {
 	if err := t.Load(); err != nil {
 		return nil, err
@@ -264,10 +272,11 @@ func (t *Tensor) Float32s() ([]float32, error) {
 			return 0
 		}), nil
 	}
-	return nil, fmt.Errorf("a tensor of %s has no float32 form", t.Type)
+	return nil, badModel("a tensor of %s has no float32 form", t.Type)
 }
 
 // Int64s returns the elements of an integer tensor of 8 bits or more as int64; int64 tensors are shared, not copied.
+// Errors wrap ErrBadModel.
 func (t *Tensor) Int64s() ([]int64, error) {
 	if err := t.Load(); err != nil {
 		return nil, err
@@ -297,7 +306,7 @@ func (t *Tensor) Int64s() ([]int64, error) {
 			return 0
 		}), nil
 	}
-	return nil, fmt.Errorf("a tensor of %s has no integer form", t.Type)
+	return nil, badModel("a tensor of %s has no integer form", t.Type)
 }
 
 func convert[A Elem, B Elem](a []A, f func(A) B) []B {

@@ -233,7 +233,7 @@ func tensorText(t *Tensor, sep string) string {
 		return "?"
 	}
 	head := typeOfTensor(t).String()
-	n, ok := countElements(t.Dims)
+	n, ok := CountElements(t.Dims)
 	if !ok || n > textValues {
 		return head
 	}
