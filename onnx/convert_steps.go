@@ -194,7 +194,7 @@ func numpyBroadcast(c *conversion, n *Node) error {
 		at += int64(a)
 	}
 	behind := a - b - int(at)
-	if behind < 0 {
+	if at < 0 || int(at) > a || behind < 0 {
 		return c.refuse(n, "its axis does not fit its operands")
 	}
 	c.trailingAxes(n, 1, b, behind)

@@ -188,7 +188,7 @@ func (f *inference) storeOne(v *Value) {
 		v.Type = found.Clone()
 		return
 	}
-	if v.IsOutput() && found.Kind == KindTensor && v.Type.Shape != nil && len(v.Type.Shape) != len(found.Shape) {
+	if v.IsOutput() && (found.Kind != v.Type.Kind || v.Type.Shape != nil && len(v.Type.Shape) != len(found.Shape)) {
 		return
 	}
 	t := v.Type.Clone() // keeps the denotations

@@ -277,7 +277,7 @@ func sliceData(c *call) {
 		return
 	}
 	s, ok := c.slices(1)
-	if !ok {
+	if !ok || len(s) != 1 {
 		return
 	}
 	out := &ints{}

@@ -140,7 +140,7 @@ func Survey(m *onnx.Model) []*Site {
 					s.Inputs, s.Axes = append(s.Inputs, in), append(s.Axes, axes[i])
 				}
 			}
-			if len(s.Inputs) < len(inputs) || len(s.Inputs) == 0 {
+			if len(s.Inputs) < len(inputs) || len(s.Inputs) == 0 || !s.hasAxes() {
 				continue
 			}
 			if prefix == "" {
@@ -152,6 +152,16 @@ func Survey(m *onnx.Model) []*Site {
 		}
 	}
 	return sites
+}
+
+// hasAxes reports whether the constant operands have the axes that their channels lie along: a bad model's may not.
+func (s *Site) hasAxes() bool {
+	for i := range s.Inputs {
+		if dims, axis := s.shape(i); axis >= len(dims) {
+			return false
+		}
+	}
+	return true
 }
 
 // weightsSmall is the reason of weights that are not worth storing.

@@ -77,7 +77,10 @@ func (f *folder) move(n *onnx.Node) bool {
 	made := make([]*view, len(n.Outputs()))
 	for i := range made {
 		w := row(n, i, from)
-		if w == nil || onnx.NumElements(w.dims) > int64(max(smallTensor, f.limit)) {
+		if w == nil {
+			return false
+		}
+		if size, ok := onnx.CountElements(w.dims); !ok || size > int64(max(smallTensor, f.limit)) {
 			return false
 		}
 		made[i] = f.intern(w, from)

@@ -188,7 +188,7 @@ func reshaped(n *onnx.Node, _ int, from []*view) *view {
 		}
 		w.dims = append(w.dims, d.Size)
 	}
-	if w.len() != from[0].len() {
+	if n, ok := onnx.CountElements(w.dims); !ok || int(n) != from[0].len() {
 		return nil
 	}
 	return w
