@@ -163,13 +163,19 @@ func (o Options) samples(ctx context.Context, prep *plan.Prepared) (samples, err
 		return s, nil
 	}
 	s.probes, s.notMeasured = Probes(ctx, prep.Model, o.Feeding, o.Threads)
-	if errors.Is(s.notMeasured, data.ErrBadOption) || errors.Is(s.notMeasured, context.Canceled) {
-		return s, s.notMeasured
+	if err := s.notMeasured; errors.Is(err, data.ErrBadOption) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || neverRuns(err) {
+		return s, err
 	}
 	if s.check == nil {
 		s.check = s.probes
 	}
 	return s, nil
+}
+
+// neverRuns reports whether a run failed for a fault of the model, with which no runtime could run it.
+func neverRuns(err error) bool {
+	var node *engine.NodeError
+	return errors.As(err, &node) && node.Blame == onnx.ErrBadModel && errors.Is(err, onnx.ErrBadModel)
 }
 
 // Probes makes synthetic samples in the first sizes of the ladder with which the engine runs the model. Where the model

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"slices"
 
+	"github.com/zqonnx/zqonnx/internal/npy"
 	"github.com/zqonnx/zqonnx/onnx"
 )
 
@@ -13,6 +14,9 @@ const (
 	plainProbes    = 16
 	statefulProbes = 40
 	probeSteps     = 8 // samples of a sequence
+
+	// maxProbe is the size of a sample up to which it is made up: a number in a model is no reason to fill the memory.
+	maxProbe = 128 << 20
 )
 
 // Probes makes synthetic samples for a model that no data are given for. They are structured, so that activations look more
@@ -27,7 +31,8 @@ const (
 //   - inputs of Options.State and Options.Values: as with real data, so states are zero first and then fed back.
 //
 // Free dimensions are those of Options.Dims, else of the first rung of ProbeLadder. The same options give the same bits
-// everywhere. Errors wrap ErrBadOption, or onnx.ErrBadModel when an input is no tensor or of unknown rank.
+// everywhere. Errors wrap ErrBadOption, onnx.ErrBadModel when an input is no tensor or of unknown rank, or ErrBadData when a
+// sample would be too large to be made up.
 func Probes(g *onnx.Graph, o Options) (*Set, error) {
 	o.Dims = ProbeLadder(g, o)[0]
 	model, err := newSignature(g, o)
@@ -35,7 +40,7 @@ func Probes(g *onnx.Graph, o Options) (*Set, error) {
 		return nil, err
 	}
 	var made []prober
-	variants := 1
+	variants, size := 1, int64(0)
 	for _, p := range model.needed() {
 		if p.typ.Shape == nil || p.typ.Elem == onnx.Undefined {
 			return nil, fmt.Errorf("input %q has no known rank and type: no probe can be made for it (%w)", p.name, onnx.ErrBadModel)
@@ -43,6 +48,9 @@ func Probes(g *onnx.Graph, o Options) (*Set, error) {
 		dims := newBinding(o.Dims).sizes(p)
 		if err := checkSize(p, dims); err != nil {
 			return nil, err
+		}
+		if size += onnx.NumElements(dims) * max(1, int64(p.typ.Elem.Bits()+7)/8); size > maxProbe {
+			return nil, fmt.Errorf("%w: with input %q of shape %s a synthetic sample would take more than %d MB: give data, or smaller sizes with --dim", ErrBadData, p.name, npy.ShapeText(dims), maxProbe>>20)
 		}
 		pr := newProber(p, dims, g.Value(p.name), o.Seed)
 		made = append(made, pr)

@@ -27,6 +27,16 @@ func Prepare(m *onnx.Model, opset int64) (*Prepared, error) {
 			return nil, fmt.Errorf("%w: input %q has no type", onnx.ErrBadModel, v.Name())
 		}
 	}
+	for _, v := range m.Graph.Feeds() {
+		if !possible(v.Type) {
+			return nil, fmt.Errorf("%w: input %q has the impossible shape %s", onnx.ErrBadModel, v.Name(), v.Type)
+		}
+	}
+	for n := range m.Graph.AllNodes() {
+		if err := onnx.CheckOperands(n); err != nil {
+			return nil, fmt.Errorf("node %q (%s): %w", n.Key(), n.Op, err)
+		}
+	}
 	// Keys outlive rewrites as names: where a pass replaces a node, its successor takes over the name.
 	for g := range rewrite.Graphs(m) {
 		for n, key := range localKeys(g) {
@@ -68,4 +78,19 @@ func firstOutput(n *onnx.Node) string {
 		}
 	}
 	return ""
+}
+
+// possible reports whether there can be a tensor of the type: its fixed sizes alone must not exceed what can be counted.
+func possible(t *onnx.Type) bool {
+	if t == nil || t.Kind != onnx.KindTensor {
+		return true
+	}
+	var fixed []int64
+	for _, d := range t.Shape {
+		if d.Size >= 0 {
+			fixed = append(fixed, d.Size)
+		}
+	}
+	_, ok := onnx.CountElements(fixed)
+	return ok
 }
