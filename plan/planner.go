@@ -154,6 +154,9 @@ func (m *planner) measureShapes() error {
 		if s.Kind == Product || s.Kind == Conv {
 			watch = append(watch, s.Node.Input(s.Input()).Name(), s.Node.Output(0).Name())
 		}
+		if s.Kind == Recurrent {
+			watch = append(watch, s.Node.Input(s.Input()).Name())
+		}
 	}
 	var err error
 	m.runner, err = newRunner(m.ctx, m.prep.Model, set, m.Guard.Samples, m.Threads, watch)
@@ -332,12 +335,15 @@ func (m *planner) splitConcats() bool {
 }
 
 // pay compares what the products cost in the target: those for which token-wise is no faster than float are stored; where
-// per-tensor dynamic is faster, economise may take that later.
+// per-tensor dynamic is faster, economise may take that later. LSTMs that are no faster in integers are stored, too.
 func (m *planner) pay() {
 	if m.Activations != ModeAuto {
 		return
 	}
 	for _, s := range m.sites {
+		if s.Kind == Recurrent && m.scheme[s] == Dynamic && m.open(s) {
+			m.payRecurrent(s)
+		}
 		if m.scheme[s] != Token || !m.open(s) {
 			continue
 		}

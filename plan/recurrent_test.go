@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/zqonnx/zqonnx/onnx"
+	"github.com/zqonnx/zqonnx/target"
 )
 
 // Each direction of a recurrent node has scales of its own: one of small weights keeps its eight bits beside one of large.
@@ -113,6 +114,32 @@ func TestRoundingsInsideBranches(t *testing.T) {
 		want := map[string]string{"If_y/then_branch/Conv_then": "diffusion", "If_y/else_branch/Conv_else": "squant"}[n.Key]
 		if want != "" && n.Weights.Rounding != want {
 			t.Errorf("%s is rounded by %q, want %q", n.Key, n.Weights.Rounding, want)
+		}
+	}
+}
+
+// Integers pay for large hidden states only, but the user may want them anyway.
+func TestLSTMsThatDoNotPay(t *testing.T) {
+	for _, c := range []struct {
+		hidden int64
+		mode   Mode
+		want   string
+	}{
+		{16, ModeAuto, "LSTM_h weight-only"},
+		{16, ModeDynamic, "LSTM_h dynamic"},
+		{128, ModeAuto, "LSTM_h dynamic"},
+	} {
+		_, p := planned(t, build(func(b *builder) {
+			n := b.g.Append(onnx.NodeSpec{
+				Op: "LSTM", Name: "LSTM_h", Outputs: []string{"", "h"},
+				Inputs: in(b.input("x", 4, 1, c.hidden), b.normal("w", 0.1, 1, 4*c.hidden, c.hidden), b.normal("r", 0.1, 1, 4*c.hidden, c.hidden)),
+				Attrs:  []*onnx.Attribute{onnx.AttrI("hidden_size", c.hidden)},
+			})
+			b.output(n.Output(1))
+		}), func(o *Options) { o.Target, o.Activations = target.Targets[0], c.mode })
+		expect(t, decisions(p), c.want)
+		if r := p.Nodes[0].Reason; c.want == "LSTM_h weight-only" && (r.ID != "integers-cost" || r.Numbers["dynamic_us"] <= r.Numbers["float_us"]) {
+			t.Errorf("the reason is %+v", r)
 		}
 	}
 }

@@ -42,6 +42,7 @@ var ortX64 = &Target{
 	),
 	Costs: ortX64Costs,
 	Convs: ortX64Convs,
+	LSTMs: ortX64LSTMs,
 }
 
 func index(rules ...Rule) map[string]Rule {

@@ -42,6 +42,7 @@ type Target struct {
 	rules map[string]Rule
 	Costs map[Form]Cost
 	Convs map[ConvForm]ConvCost
+	LSTMs map[Form]LSTMCost // FloatForm and DynamicForm
 }
 
 // Rule returns the rule for an operator of the standard domain; operators without a row have no integer kernel.
@@ -102,6 +103,15 @@ func (c ConvCost) Inside(s ConvShape) float64 {
 
 // Crossing returns the microseconds of a tensor of so many elements that enters or leaves a chain.
 func (c ConvCost) Crossing(elements float64) float64 { return c.Border + c.X*elements }
+
+// An LSTMCost is the time of an LSTM in microseconds on one thread.
+type LSTMCost struct{ Call, Direction, Step, Gate, MAC, W float64 }
+
+// Of returns the microseconds of an LSTM with weights [directions, 4·hidden, inputs] over so many steps of all sequences.
+func (c LSTMCost) Of(directions, steps, hidden, inputs float64) float64 {
+	gates, weights := directions*4*hidden, directions*4*hidden*(inputs+hidden)
+	return c.Call + c.Direction*directions + c.Step*directions*steps + c.Gate*steps*gates + c.MAC*steps*weights + c.W*weights
+}
 
 // Targets are the known ones; the first is the default.
 var Targets = []*Target{ortX64}
