@@ -81,7 +81,7 @@ func Quantize(ctx context.Context, m *onnx.Model, o Options) (*Result, error) {
 	if p == nil {
 		p, err = plan.Make(ctx, prep, plan.Options{
 			Target: o.Target, Activations: o.Activations, Range: o.Range, Calibration: s.calibration, Probes: s.probes,
-			Include: o.Include, Exclude: o.Exclude, ExcludeOps: o.ExcludeOps, Threads: o.Threads, Guard: o.Guard, Progress: o.Progress,
+			Include: o.Include, Exclude: o.Exclude, ExcludeOps: o.ExcludeOps, Program: s.program, Threads: o.Threads, Guard: o.Guard, Progress: o.Progress,
 		})
 		if err != nil {
 			return nil, err
@@ -133,9 +133,10 @@ func (o Options) withDefaults() Options {
 
 // samples are what a model is measured on.
 type samples struct {
-	calibration *data.Set // nil without data
-	probes      *data.Set // nil with data, or when the engine cannot run the model
-	check       *data.Set // for verification
+	calibration *data.Set       // nil without data
+	probes      *data.Set       // nil with data, or when the engine cannot run the model
+	check       *data.Set       // for verification
+	program     *engine.Program // that the probes were tried on
 	notMeasured error
 }
 
@@ -162,7 +163,7 @@ func (o Options) samples(ctx context.Context, prep *plan.Prepared) (samples, err
 	if s.calibration != nil {
 		return s, nil
 	}
-	s.probes, s.notMeasured = Probes(ctx, prep.Model, o.Feeding, o.Threads)
+	s.probes, s.program, s.notMeasured = probes(ctx, prep.Model, o.Feeding, o.Threads)
 	if err := s.notMeasured; errors.Is(err, data.ErrBadOption) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || neverRuns(err) {
 		return s, err
 	}
@@ -181,31 +182,37 @@ func neverRuns(err error) bool {
 // Probes makes synthetic samples in the first sizes of the ladder with which the engine runs the model. Where the model
 // chooses branches by an input, values of it that do not go with these sizes are left out.
 func Probes(ctx context.Context, m *onnx.Model, feeding data.Options, threads int) (*data.Set, error) {
+	set, _, err := probes(ctx, m, feeding, threads)
+	return set, err
+}
+
+// probes also returns the program that runs them, with literal semantics.
+func probes(ctx context.Context, m *onnx.Model, feeding data.Options, threads int) (*data.Set, *engine.Program, error) {
 	p, err := engine.Compile(m, engine.Options{Threads: threads})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	var first error
 	for _, dims := range data.ProbeLadder(m.Graph, feeding) {
 		feeding.Dims = dims
 		set, err := data.Probes(m.Graph, feeding)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		failed := make([]error, set.Variants())
 		for i := range failed {
 			if failed[i] = tryProbe(ctx, p, set, i); ctx.Err() != nil {
-				return nil, ctx.Err()
+				return nil, nil, ctx.Err()
 			}
 		}
 		if slices.Contains(failed, nil) {
-			return set.Without(func(variant int) bool { return failed[variant] != nil }), nil
+			return set.Without(func(variant int) bool { return failed[variant] != nil }), p, nil
 		}
 		if first == nil {
 			first = failed[0]
 		}
 	}
-	return nil, fmt.Errorf("no probe runs: %w", first)
+	return nil, nil, fmt.Errorf("no probe runs: %w", first)
 }
 
 // tryProbe runs the first sample of a sequence.

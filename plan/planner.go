@@ -41,6 +41,7 @@ type Options struct {
 	Include     []string  // globs over keys and output tensors: only these; empty: all
 	Exclude     []string
 	ExcludeOps  []string
+	Program     *engine.Program // of the prepared model, with literal semantics; nil: it is compiled
 	Threads     int
 	Guard       Guard
 	Progress    func(what string, done, of int) // may be nil
@@ -63,6 +64,8 @@ type planner struct {
 	why    map[*onnx.Node]Reason
 	float  map[*onnx.Value]bool // tensors the guard keeps float
 	simW   map[*Site]change
+	// weightValues holds dequantized weights while a node runs, by input position.
+	weightValues map[int][]float32
 
 	cheaper    map[*Site]float64  // microseconds per-tensor dynamic would save
 	unpaid     map[*Site]Reason   // why integers would make the region of a site slower
@@ -80,11 +83,8 @@ func Make(ctx context.Context, prep *Prepared, o Options) (*Plan, error) {
 	m := &planner{
 		Options: o, ctx: ctx, prep: prep, graph: prep.Model.Graph, sites: Survey(prep.Model),
 		scheme: map[*Site]Scheme{}, why: map[*onnx.Node]Reason{}, float: map[*onnx.Value]bool{},
-		params: map[*onnx.Value]Activation{}, simW: map[*Site]change{}, keys: map[*onnx.Node]string{},
+		params: map[*onnx.Value]Activation{}, simW: map[*Site]change{}, weightValues: map[int][]float32{}, keys: prep.Model.Graph.Keys(),
 		cheaper: map[*Site]float64{}, unpaid: map[*Site]Reason{}, sqnr: map[string]float64{}, guarded: map[*onnx.Value]Reason{}, correction: map[*Site][]float32{}, rounding: map[*Site]string{},
-	}
-	for n := range m.graph.AllNodes() {
-		m.keys[n] = n.Key()
 	}
 	m.filter()
 	if err := m.measureShapes(); err != nil {
@@ -159,7 +159,7 @@ func (m *planner) measureShapes() error {
 		}
 	}
 	var err error
-	m.runner, err = newRunner(m.ctx, m.prep.Model, set, m.Guard.Samples, m.Threads, watch)
+	m.runner, err = newRunner(m.ctx, m.prep.Model, m.Program, set, m.Guard.Samples, m.Threads, watch)
 	return err
 }
 
@@ -428,7 +428,7 @@ func (m *planner) simulation() ([]candidate, error) {
 	}
 	if m.layout != nil {
 		for _, v := range m.layout.tensors {
-			all = append(all, candidate{tensor: v, change: m.layout.overrides(v, simulate(static(m.params[v].Params()))), name: "tensor " + v.Name()})
+			all = append(all, candidate{tensor: v, change: m.layout.overrides(v, m.keys, simulate(static(m.params[v].Params()))), name: "tensor " + v.Name()})
 		}
 	}
 	return all, nil

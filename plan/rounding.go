@@ -13,6 +13,10 @@ import (
 // roundingTrials bounds the samples that roundings are compared on.
 const roundingTrials = 4
 
+// largestChosen is the number of weights above which a site keeps its own rounding: filters of signals have fewer, and the
+// codes of all roundings are in memory at once.
+const largestChosen = 1 << 22
+
 // chooseRoundings finds the rounding of the weights of every Conv, product and other site. What fits depends on how alike
 // neighbouring inputs are, which the samples tell and the graph does not.
 func (m *planner) chooseRoundings() error {
@@ -22,7 +26,7 @@ func (m *planner) chooseRoundings() error {
 	var outside, inside []*Site
 	for _, s := range m.sites {
 		switch {
-		case !m.open(s) || len(s.Inputs) != 1 || s.Kind == Table:
+		case !m.open(s) || len(s.Inputs) != 1 || s.Kind == Table || s.Weight(0).Const().Len() > largestChosen:
 		case s.Node.Graph() != m.graph:
 			inside = append(inside, s)
 		case m.runner.program.Has(s.Node.Output(0).Name()):

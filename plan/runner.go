@@ -40,10 +40,12 @@ type runner struct {
 
 // newRunner compiles the model and runs up to limit samples of the set in float, spread over its sequences. The dims of
 // the watched tensors are noted. Feeds of stateful models are those of the float run: a trial stands alone.
-func newRunner(ctx context.Context, m *onnx.Model, set *data.Set, limit, threads int, watch []string) (*runner, error) {
-	p, err := engine.Compile(m, engine.Options{Semantics: engine.Literal, Threads: threads, Keep: watch})
-	if err != nil {
-		return nil, err
+func newRunner(ctx context.Context, m *onnx.Model, p *engine.Program, set *data.Set, limit, threads int, watch []string) (*runner, error) {
+	if p == nil {
+		var err error
+		if p, err = engine.Compile(m, engine.Options{Semantics: engine.Literal, Threads: threads}); err != nil {
+			return nil, err
+		}
 	}
 	r := &runner{program: p, dims: map[string][]int64{}}
 	for _, o := range m.Graph.Outputs() {

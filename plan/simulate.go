@@ -68,7 +68,8 @@ func (m *planner) weights(s *Site) (change, error) {
 	return c, err
 }
 
-// rounded returns the change that stands for a site's weights in a rounding; "" is the site's own.
+// rounded returns the change that stands for a site's weights in a rounding; "" is the site's own. Codes are kept, a quarter of
+// the float weights; their values are computed where a node asks for them.
 func (m *planner) rounded(s *Site, rounding string) (change, error) {
 	c := change{}
 	for i, in := range s.Inputs {
@@ -80,9 +81,22 @@ func (m *planner) rounded(s *Site, rounding string) (change, error) {
 		if err != nil {
 			return nil, err
 		}
-		c[engine.Edge{Node: s.Key, Input: in}] = constantly(onnx.Of(q.Dequantize(), s.Weight(i).Const().Dims...))
+		c[engine.Edge{Node: s.Key, Input: in}] = m.values(q, in)
 	}
 	return c, nil
+}
+
+// values returns an override that gives the values of quantized weights. Nodes run one after the other, so that all weights
+// at one input position share the memory; the tensor is a new one each time, since kernels recognise what they have packed.
+func (m *planner) values(q *quantize.Weights, input int) func(*onnx.Tensor) *onnx.Tensor {
+	return func(t *onnx.Tensor) *onnx.Tensor {
+		if cap(m.weightValues[input]) < len(q.Codes) {
+			m.weightValues[input] = make([]float32, len(q.Codes))
+		}
+		w := m.weightValues[input][:len(q.Codes)]
+		q.DequantizeTo(w)
+		return onnx.Of(w, t.Dims...)
+	}
 }
 
 func constantly(t *onnx.Tensor) func(*onnx.Tensor) *onnx.Tensor {

@@ -275,13 +275,13 @@ func (l *layout) source(v *onnx.Value) *onnx.Value {
 }
 
 // overrides returns the edges that see the codes of v: those of the static nodes that take them, and, where a static node
-// makes them, all others too, since the float tensor exists nowhere then.
-func (l *layout) overrides(v *onnx.Value, f func(*onnx.Tensor) *onnx.Tensor) change {
+// makes them, all others too, since the float tensor exists nowhere then. keys are those of the nodes.
+func (l *layout) overrides(v *onnx.Value, keys map[*onnx.Node]string, f func(*onnx.Tensor) *onnx.Tensor) change {
 	made := l.maker(v) != nil
 	c := change{}
 	for _, u := range v.Uses() {
 		if made || l.takes(u) {
-			c[engine.Edge{Node: u.Node.Key(), Input: u.Index}] = f
+			c[engine.Edge{Node: keys[u.Node], Input: u.Index}] = f
 		}
 	}
 	if made && v.IsOutput() {

@@ -126,15 +126,15 @@ const minChannel = 3
 // Survey finds the sites of a model, in graph order, subgraphs included.
 func Survey(m *onnx.Model) []*Site {
 	var sites []*Site
+	keys := m.Graph.Keys()
 	for g := range rewrite.Graphs(m) {
-		prefix := ""
 		for n := range g.Nodes() {
 			row := weighted[n.Op]
 			if row == nil || !n.Is(n.Op) {
 				continue
 			}
 			kind, inputs, axes := row(n)
-			s := &Site{Node: n, Kind: kind}
+			s := &Site{Node: n, Key: keys[n], Kind: kind}
 			for i, in := range inputs {
 				if w := constant(n, in); w != nil {
 					s.Inputs, s.Axes = append(s.Inputs, in), append(s.Axes, axes[i])
@@ -143,10 +143,6 @@ func Survey(m *onnx.Model) []*Site {
 			if len(s.Inputs) < len(inputs) || len(s.Inputs) == 0 || !s.hasAxes() {
 				continue
 			}
-			if prefix == "" {
-				prefix = n.Key()[:len(n.Key())-len(n.Name)]
-			}
-			s.Key = prefix + n.Name
 			s.Refused = refuse(s)
 			sites = append(sites, s)
 		}

@@ -78,10 +78,15 @@ func (q *Weights) setScale(w []float32, channel int, scale float32) {
 // Dequantize returns the values of the codes.
 func (q *Weights) Dequantize() []float32 {
 	w := make([]float32, len(q.Codes))
+	q.DequantizeTo(w)
+	return w
+}
+
+// DequantizeTo writes the values of the codes to w, which has their length.
+func (q *Weights) DequantizeTo(w []float32) {
 	layoutOf(q.Dims, q.Axis).each(func(c, from, to int) {
 		Dequantize(w[from:to], q.Codes[from:to], Params{Scale: q.Scales[c]})
 	})
-	return w
 }
 
 // ScaleDims is the shape in which Scales broadcast over Dims: [O,1,1,1] for
