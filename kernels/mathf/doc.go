@@ -12,10 +12,21 @@ import "math"
 // Sqrt stores the square roots, correctly rounded.
 func Sqrt(dst, src []float32) {
 	src = src[:len(dst)]
-	for i, x := range src {
-		dst[i] = float32(math.Sqrt(float64(x)))
+	for i := vector(sqrt, dst, src); i < len(src); i++ {
+		dst[i] = float32(math.Sqrt(float64(src[i])))
 	}
 }
 
 // Pow returns x to the power of y.
 func Pow(x, y float32) float32 { return float32(Pow64(float64(x), float64(y))) }
+
+// function names a loop that has a vector form.
+type function int
+
+const (
+	exp function = iota
+	sigmoid
+	tanh
+	erf
+	sqrt
+)

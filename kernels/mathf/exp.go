@@ -16,11 +16,28 @@ const (
 	roundMagic = 1 << 23 * 1.5
 )
 
+// The polynomials, highest power first; the vector loops read these tables too.
+var (
+	expPolynomial = [...]float32{1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1}
+
+	tanhPolynomial = [...]float32{-5.70498872745e-3, 2.06390887954e-2, -5.37397155531e-2, 1.33314422036e-1, -3.33332819422e-1}
+
+	// Weighted least-maximum fits: erf(x)/x − 1 in x² on [0, 1], and log(erfc(x)) on [1, 4].
+	erfPolynomial = [...]float32{
+		-9.680140465e-06, 1.127054557e-4, -8.484711872e-4, 5.221074913e-3, -2.686544508e-2, 1.1283782870e-1, -3.7612637877e-1,
+		1.2837916613e-1,
+	}
+	logErfcPolynomial = [...]float32{
+		-2.168676292e-5, 4.413352872e-4, -4.204556346e-3, 2.5208240375e-2, -1.0841855407e-1, -6.3321989775e-1, -1.1295783520,
+		1.8803705e-4,
+	}
+)
+
 // Exp stores e to the power of src.
 func Exp(dst, src []float32) {
 	src = src[:len(dst)]
-	for i, x := range src {
-		dst[i] = ExpOf(x)
+	for i := vector(exp, dst, src); i < len(src); i++ {
+		dst[i] = ExpOf(src[i])
 	}
 }
 
@@ -44,12 +61,12 @@ func expParts(x float32) (p float32, k int32) {
 	f -= roundMagic
 	r := x - float32(f*ln2High)
 	r -= float32(f * ln2Low)
-	p = 1.9875691500e-4
-	p = float32(p*r) + 1.3981999507e-3
-	p = float32(p*r) + 8.3334519073e-3
-	p = float32(p*r) + 4.1665795894e-2
-	p = float32(p*r) + 1.6666665459e-1
-	p = float32(p*r) + 5.0000001201e-1
+	c := &expPolynomial
+	p = float32(c[0]*r) + c[1]
+	p = float32(p*r) + c[2]
+	p = float32(p*r) + c[3]
+	p = float32(p*r) + c[4]
+	p = float32(p*r) + c[5]
 	p = float32(float32(p*r)*r) + r
 	return p + 1, int32(f)
 }
@@ -57,7 +74,7 @@ func expParts(x float32) (p float32, k int32) {
 func expSmall(x float32) float32 {
 	switch {
 	case x != x:
-		return x
+		return x + x // quiet
 	case x < -104:
 		return 0
 	}
@@ -69,8 +86,8 @@ func expSmall(x float32) float32 {
 // Sigmoid stores 1/(1+e^-x).
 func Sigmoid(dst, src []float32) {
 	src = src[:len(dst)]
-	for i, x := range src {
-		dst[i] = SigmoidOf(x)
+	for i := vector(sigmoid, dst, src); i < len(src); i++ {
+		dst[i] = SigmoidOf(src[i])
 	}
 }
 
@@ -86,8 +103,8 @@ func SigmoidOf(x float32) float32 {
 // Tanh stores the hyperbolic tangents.
 func Tanh(dst, src []float32) {
 	src = src[:len(dst)]
-	for i, x := range src {
-		dst[i] = TanhOf(x)
+	for i := vector(tanh, dst, src); i < len(src); i++ {
+		dst[i] = TanhOf(src[i])
 	}
 }
 
@@ -96,11 +113,11 @@ func TanhOf(x float32) float32 {
 	a := abs(x)
 	if a < 0.625 {
 		z := float32(a * a)
-		p := float32(-5.70498872745e-3)
-		p = float32(p*z) + 2.06390887954e-2
-		p = float32(p*z) - 5.37397155531e-2
-		p = float32(p*z) + 1.33314422036e-1
-		p = float32(p*z) - 3.33332819422e-1
+		c := &tanhPolynomial
+		p := float32(c[0]*z) + c[1]
+		p = float32(p*z) + c[2]
+		p = float32(p*z) + c[3]
+		p = float32(p*z) + c[4]
 		return copySign(float32(float32(p*z)*a)+a, x) // keeps -0
 	}
 	y := float32(1)
@@ -113,37 +130,36 @@ func TanhOf(x float32) float32 {
 // Erf stores the error functions.
 func Erf(dst, src []float32) {
 	src = src[:len(dst)]
-	for i, x := range src {
-		dst[i] = ErfOf(x)
+	for i := vector(erf, dst, src); i < len(src); i++ {
+		dst[i] = ErfOf(src[i])
 	}
 }
 
-// ErfOf returns the error function of x. The polynomials are weighted least-maximum fits of erf(x)/x − 1 in x² on [0, 1]
-// and of log(erfc(x)) on [1, 4].
+// ErfOf returns the error function of x.
 func ErfOf(x float32) float32 {
 	a := abs(x)
 	if a < 1 {
 		z := float32(x * x)
-		p := float32(-9.680140465e-06)
-		p = float32(p*z) + 1.127054557e-4
-		p = float32(p*z) - 8.484711872e-4
-		p = float32(p*z) + 5.221074913e-3
-		p = float32(p*z) - 2.686544508e-2
-		p = float32(p*z) + 1.1283782870e-1
-		p = float32(p*z) - 3.7612637877e-1
-		p = float32(p*z) + 1.2837916613e-1
+		c := &erfPolynomial
+		p := float32(c[0]*z) + c[1]
+		p = float32(p*z) + c[2]
+		p = float32(p*z) + c[3]
+		p = float32(p*z) + c[4]
+		p = float32(p*z) + c[5]
+		p = float32(p*z) + c[6]
+		p = float32(p*z) + c[7]
 		return float32(p*x) + x
 	}
 	y := float32(1)
 	if !(a > 4) {
-		p := float32(-2.168676292e-5)
-		p = float32(p*a) + 4.413352872e-4
-		p = float32(p*a) - 4.204556346e-3
-		p = float32(p*a) + 2.5208240375e-2
-		p = float32(p*a) - 1.0841855407e-1
-		p = float32(p*a) - 6.3321989775e-1
-		p = float32(p*a) - 1.1295783520
-		p = float32(p*a) + 1.8803705e-4
+		c := &logErfcPolynomial
+		p := float32(c[0]*a) + c[1]
+		p = float32(p*a) + c[2]
+		p = float32(p*a) + c[3]
+		p = float32(p*a) + c[4]
+		p = float32(p*a) + c[5]
+		p = float32(p*a) + c[6]
+		p = float32(p*a) + c[7]
 		y = 1 - ExpOf(p)
 	}
 	return copySign(y, x)

@@ -3,6 +3,8 @@ package mathf
 import (
 	"math"
 	"testing"
+
+	"github.com/zqonnx/zqonnx/kernels/cpu"
 )
 
 // ulps returns the distance of got from the real value want, in units of the last place of float32.
@@ -129,6 +131,78 @@ func TestPow(t *testing.T) {
 	}
 	if got, want := Pow64(1e-308, 0.1), 1.584893192461113e-31; math.Abs(got-want) > 1e-14*want { // math.Pow fails on subnormals
 		t.Errorf("pow(1e-308, 0.1) = %g, want %g", got, want)
+	}
+}
+
+// TestSlices holds the loops to the functions on one element, to the bit, on every rung: in place and not, of all lengths, with
+// guards around the result.
+func TestSlices(t *testing.T) {
+	sqrtOf := func(x float32) float32 { return float32(math.Sqrt(float64(x))) }
+	for _, f := range []struct {
+		name  string
+		slice func(dst, src []float32)
+		one   func(float32) float32
+	}{{"Exp", Exp, ExpOf}, {"Tanh", Tanh, TanhOf}, {"Sigmoid", Sigmoid, SigmoidOf}, {"Erf", Erf, ErfOf}, {"Sqrt", Sqrt, sqrtOf}} {
+		for _, rung := range cpu.All() {
+			t.Run(f.name+"/"+rung.String(), func(t *testing.T) {
+				if !rung.Available() {
+					t.Skip("this CPU lacks it")
+				}
+				defer cpu.Set(rung)()
+				const guard = 0x7fc0beef
+				check := func(bits []uint32, inPlace bool) {
+					t.Helper()
+					n := len(bits)
+					src, dst := make([]float32, n+2), make([]float32, n+2)
+					for i := range dst {
+						dst[i] = math.Float32frombits(guard)
+					}
+					src[0], src[n+1] = dst[0], dst[0]
+					for i, b := range bits {
+						src[i+1] = math.Float32frombits(b)
+					}
+					if inPlace {
+						dst = src
+					}
+					f.slice(dst[1:n+1], src[1:n+1])
+					for i, b := range bits {
+						x := math.Float32frombits(b)
+						if got, want := math.Float32bits(dst[i+1]), math.Float32bits(f.one(x)); got != want {
+							t.Fatalf("element %d of %d: %s(%g = %#x) = %#x, want %#x", i, n, f.name, x, b, got, want)
+						}
+					}
+					if math.Float32bits(dst[0]) != guard || math.Float32bits(dst[n+1]) != guard {
+						t.Fatal("the loop wrote past the slice")
+					}
+				}
+				special := []uint32{0x7fc00001, 0xffc12345, 0x7f800001, 0xff812345, 0x80000000, 1, 0x80000001, 0x7f7fffff, 0xff7fffff, 0x80800000}
+				for _, x := range []float32{
+					0, 1, -1, inf, -inf, 0.625, 0.62499994, 9.02, 9.0200005, 4, 3.9999998, 4.0000005, 0.99999994, -87, -87.00001, -87.3366,
+					-103.97, -104, -104.1, -105, -105.1, 88.72283, 88.72284, 88.722847, 88.9, 89, 89.1, 1e-30, -1e30, 44.361, 44.4, 17, 104,
+				} {
+					special = append(special, math.Float32bits(x), math.Float32bits(-x))
+				}
+				for n := range len(special) {
+					check(special[n:], n%2 == 0)
+				}
+				var run []uint32
+				flush := func() {
+					check(run, true)
+					run = run[:0]
+				}
+				for b := uint32(0); b < 0xff800000; b += 10007 { // all exponents and both signs
+					if run = append(run, b); len(run) == 4096 {
+						flush()
+					}
+				}
+				for x := float32(-110); x < 110; x += 0.00171 { // where the results are not trivial
+					if run = append(run, math.Float32bits(x), math.Float32bits(x/16)); len(run) >= 4096 {
+						flush()
+					}
+				}
+				flush()
+			})
+		}
 	}
 }
 
