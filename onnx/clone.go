@@ -75,11 +75,11 @@ func (c *cloner) declare(g *Graph, owner *Node) *Graph {
 	n.taken, n.next = maps.Clone(g.taken), maps.Clone(g.next)
 	c.graphs = append(c.graphs, clonedGraph{g, n})
 	for _, v := range g.values {
-		w := *v
-		w.Type, w.Metadata, w.graph = v.Type.Clone(), slices.Clone(v.Metadata), n
-		w.producer, w.uses, w.outputIn = nil, nil, nil
-		c.values[v] = &w
-		n.values[w.name] = &w
+		w := &Value{
+			Type: v.Type.Clone(), Doc: v.Doc, Metadata: slices.Clone(v.Metadata), name: v.name, graph: n, index: v.index,
+			constant: v.constant, input: v.input, listed: v.listed, extra: v.extra,
+		}
+		c.values[v], n.values[w.name] = w, w
 	}
 	for old := range g.Nodes() {
 		k := &Node{

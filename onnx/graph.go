@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"sync/atomic"
 )
 
 // An Opset is one entry of a model's opset imports.
@@ -114,6 +115,7 @@ type Value struct {
 	listed   bool     // the file's value_info has it
 	outputIn []*Graph // the graphs it is an output of, once for each time
 	uses     []Use
+	lent     atomic.Bool // somebody may be going through uses
 	extra    *remainder
 }
 
@@ -132,8 +134,12 @@ func (v *Value) Graph() *Graph { return v.graph }
 // Producer returns the node that computes the value and which of its outputs it is; nil for inputs and initializers.
 func (v *Value) Producer() (*Node, int) { return v.producer, v.index }
 
-// Uses returns the node inputs that take the value, those inside subgraphs included. Do not change it.
-func (v *Value) Uses() []Use { return v.uses }
+// Uses returns the node inputs that take the value, those inside subgraphs included. Do not change it; it stays as it is when
+// uses are added and dropped.
+func (v *Value) Uses() []Use {
+	v.lent.Store(true)
+	return v.uses
+}
 
 // Const returns the initializer's tensor, nil when the value is not one. An initializer that is also a graph input
 // (IR 3) may be overridden by the caller by the letter of the standard; zqonnx treats it as constant, as runtimes do.

@@ -60,13 +60,27 @@ func (n *Node) SetInput(i int, v *Value) {
 		n.inputs = append(n.inputs, nil)
 	}
 	if old := n.inputs[i]; old != nil {
-		// A new slice, so that a caller who goes through Uses meanwhile sees them all.
-		old.uses = slices.DeleteFunc(slices.Clone(old.uses), func(u Use) bool { return u == Use{n, i} })
+		old.dropUse(Use{n, i})
 	}
 	n.inputs[i] = v
 	if v != nil {
 		v.uses = append(v.uses, Use{n, i})
 	}
+}
+
+// dropUse takes a use out; of a new slice where somebody may be going through the old one.
+func (v *Value) dropUse(u Use) {
+	k := len(v.uses) - 1
+	for k >= 0 && v.uses[k] != u {
+		k--
+	}
+	if k < 0 {
+		return
+	}
+	if v.lent.Swap(false) {
+		v.uses = slices.Clone(v.uses)
+	}
+	v.uses = slices.Delete(v.uses, k, k+1)
 }
 
 // TrimInputs drops inputs from position i on.
@@ -228,7 +242,7 @@ func (g *Graph) Remove(n *Node) {
 			panic("onnx: Remove of " + n.Op + " whose output is in use: " + v.name)
 		}
 	}
-	for i := range n.inputs {
+	for i := len(n.inputs) - 1; i >= 0; i-- {
 		n.SetInput(i, nil)
 	}
 	for _, a := range n.Attrs {
