@@ -157,7 +157,7 @@ func (l *layout) takes(u onnx.Use) bool {
 // stands reports whether a node may stay in the layout.
 func (l *layout) stands(n *onnx.Node, follows bool) bool {
 	rule := l.rule(n)
-	made, computed := 0, 0
+	made := 0
 	for _, i := range l.operands(n) {
 		v := n.Input(i)
 		switch {
@@ -168,7 +168,6 @@ func (l *layout) stands(n *onnx.Node, follows bool) bool {
 				return false
 			}
 		default:
-			computed++
 			if l.maker(v) != nil {
 				made++
 			}
@@ -182,8 +181,9 @@ func (l *layout) stands(n *onnx.Node, follows bool) bool {
 	if rule.Support == target.Weighted {
 		return !follows || made > 0
 	}
-	// In between: from integers only, to integers at least once.
-	if made == 0 || made < computed {
+	// In between: from integers and to integers at least once. Quantizing a second, float operand costs less than
+	// dequantizing the first and quantizing the result.
+	if made == 0 {
 		return false
 	}
 	for _, o := range n.Outputs() {
@@ -201,7 +201,8 @@ func (l *layout) stands(n *onnx.Node, follows bool) bool {
 			return true
 		}
 	}
-	return false
+	// What shrinks a tensor that exists as codes anyway leaves less to dequantize.
+	return rule.Shrinks && !l.rule(l.maker(n.Input(0))).FloatOut
 }
 
 // trap finds a weighted node that stays float between codes: from its DequantizeLinear and QuantizeLinear ONNX Runtime would

@@ -31,6 +31,8 @@ type Rule struct {
 	Range float32
 	// FloatOut: the integer kernel may end in float, without a QuantizeLinear behind it.
 	FloatOut bool
+	// Shrinks: the operator gives less than it takes, so that moving codes pays even where float follows.
+	Shrinks bool
 	// Why tells people why an operator of Support None stays float.
 	Why string
 }
