@@ -1,41 +1,129 @@
 package elem
 
 import (
+	"maps"
 	"math"
+	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
 
+	"github.com/zqonnx/zqonnx/kernels/cpu"
 	"github.com/zqonnx/zqonnx/kernels/mathf"
 )
 
-// TestBinary holds the written-out loops to Lift, with guards behind the result.
+// eachRung runs a test on every rung of this machine.
+func eachRung(t *testing.T, f func(t *testing.T)) {
+	for _, rung := range cpu.All() {
+		t.Run(rung.String(), func(t *testing.T) {
+			if !rung.Available() {
+				t.Skip("this CPU lacks it")
+			}
+			defer cpu.Set(rung)()
+			f(t)
+		})
+	}
+}
+
+// anyFloat draws the edges often.
+func anyFloat() *rapid.Generator[float32] {
+	inf, zero := float32(math.Inf(1)), float32(math.Copysign(0, -1))
+	return rapid.OneOf(
+		rapid.SampledFrom([]float32{0, zero, 1, -1, inf, -inf, float32(math.NaN()), 1e-45, -1e-45, 1e-38, 3e38, -3e38, -3, 3}),
+		rapid.Float32(), rapid.Float32Range(-4, 4),
+	)
+}
+
+// guarded is n elements between two guards.
+func guarded(n int) (whole, inner []float32) {
+	whole = make([]float32, n+2)
+	whole[0], whole[n+1] = 42, 42
+	return whole, whole[1 : n+1 : n+1]
+}
+
+func compare(t *rapid.T, name string, got, want []float32) {
+	for i, w := range want {
+		if math.Float32bits(got[i]) != math.Float32bits(w) && (got[i] == got[i] || w == w) {
+			t.Fatalf("%s: element %d of %d is %v (%#x), want %v (%#x)", name, i, len(want), got[i], math.Float32bits(got[i]), w, math.Float32bits(w))
+		}
+	}
+}
+
+// TestBinary holds the written-out and the vector loops to Lift, with guards around the result, in place too.
 func TestBinary(t *testing.T) {
 	loops := map[string][2]Binary[float32, float32]{
 		"Add": {Add[float32], Lift(func(a, b float32) float32 { return a + b })},
 		"Sub": {Sub[float32], Lift(func(a, b float32) float32 { return a - b })},
 		"Mul": {Mul[float32], Lift(func(a, b float32) float32 { return a * b })},
 		"Div": {Div[float32], Lift(func(a, b float32) float32 { return a / b })},
+		"Max": {Max[float32], Lift(func(a, b float32) float32 { return max(a, b) })},
+		"Min": {Min[float32], Lift(func(a, b float32) float32 { return min(a, b) })},
 	}
-	rapid.Check(t, func(t *rapid.T) {
-		name := rapid.SampledFrom([]string{"Add", "Sub", "Mul", "Div"}).Draw(t, "loop")
-		n := rapid.IntRange(0, 20).Draw(t, "n")
-		sa, sb := rapid.IntRange(0, 1).Draw(t, "sa"), rapid.IntRange(0, 1).Draw(t, "sb")
-		if n > 1 && sa+sb == 0 {
-			sa = 1
-		}
-		operand := func(stride int) []float32 {
-			return rapid.SliceOfN(rapid.Float32(), max(n*stride, 1), -1).Draw(t, "operand")
-		}
-		a, b := operand(sa), operand(sb)
-		got, want := make([]float32, n+1), make([]float32, n+1)
-		loops[name][0](got[:n], a, b, sa, sb)
-		loops[name][1](want[:n], a, b, sa, sb)
-		for i, w := range want {
-			if math.Float32bits(got[i]) != math.Float32bits(w) && (got[i] == got[i] || w == w) {
-				t.Fatalf("%s: element %d is %v, want %v", name, i, got[i], w)
+	eachRung(t, func(t *testing.T) {
+		rapid.Check(t, func(t *rapid.T) {
+			name := rapid.SampledFrom([]string{"Add", "Sub", "Mul", "Div", "Max", "Min"}).Draw(t, "loop")
+			n := rapid.IntRange(0, 40).Draw(t, "n")
+			sa, sb := rapid.IntRange(0, 1).Draw(t, "sa"), rapid.IntRange(0, 1).Draw(t, "sb")
+			if n > 1 && sa+sb == 0 {
+				sa = 1
 			}
-		}
+			operand := func(stride int) []float32 {
+				return rapid.SliceOfN(anyFloat(), max(n*stride, 1), max(n*stride, 1)).Draw(t, "operand")
+			}
+			a, b := operand(sa), operand(sb)
+			_, want := guarded(n)
+			loops[name][1](want, a, b, sa, sb)
+			whole, got := guarded(n)
+			if sa == 1 && rapid.Bool().Draw(t, "in place") {
+				copy(got, a)
+				a = got
+			}
+			loops[name][0](got, a, b, sa, sb)
+			compare(t, name, got, want)
+			if whole[0] != 42 || whole[n+1] != 42 {
+				t.Fatalf("%s wrote past its result", name)
+			}
+		})
+	})
+}
+
+// TestUnaryBlocks holds the vector loops to the plain Go ones.
+func TestUnaryBlocks(t *testing.T) {
+	loops := map[string]func(dst, src []float32, p, q float32){
+		"Relu":        func(d, s []float32, _, _ float32) { Relu(d, s) },
+		"LeakyRelu":   func(d, s []float32, p, _ float32) { LeakyRelu(d, s, p) },
+		"Clip":        func(d, s []float32, p, q float32) { Clip(d, s, p, q) },
+		"AtLeast":     func(d, s []float32, p, _ float32) { AtLeast(d, s, p) },
+		"AtMost":      func(d, s []float32, p, _ float32) { AtMost(d, s, p) },
+		"HardSigmoid": func(d, s []float32, p, q float32) { HardSigmoid(d, s, p, q) },
+		"HardSwish":   func(d, s []float32, _, _ float32) { HardSwish(d, s) },
+		"Reciprocal":  func(d, s []float32, _, _ float32) { Reciprocal(d, s) },
+		"Gelu":        func(d, s []float32, _, _ float32) { Gelu(d, s) },
+		"GeluTanh":    func(d, s []float32, _, _ float32) { GeluTanh(d, s) },
+		"Swish":       func(d, s []float32, p, _ float32) { Swish(d, s, p) },
+	}
+	names := slices.Sorted(maps.Keys(loops))
+	eachRung(t, func(t *testing.T) {
+		rapid.Check(t, func(t *rapid.T) {
+			name := rapid.SampledFrom(names).Draw(t, "loop")
+			src := rapid.SliceOfN(anyFloat(), 0, 40).Draw(t, "x")
+			p, q := anyFloat().Draw(t, "p"), anyFloat().Draw(t, "q")
+			n := len(src)
+			_, want := guarded(n)
+			restore := cpu.Set(cpu.Go)
+			loops[name](want, src, p, q)
+			restore()
+			whole, got := guarded(n)
+			if rapid.Bool().Draw(t, "in place") {
+				copy(got, src)
+				src = got
+			}
+			loops[name](got, src, p, q)
+			compare(t, name, got, want)
+			if whole[0] != 42 || whole[n+1] != 42 {
+				t.Fatalf("%s wrote past its result", name)
+			}
+		})
 	})
 }
 
@@ -94,6 +182,22 @@ func TestActivations(t *testing.T) {
 	for x := -30.0; x < 40; x += 0.1 {
 		if got, want := Mish64(x), x*math.Tanh(math.Log1p(math.Exp(x))); math.Abs(got-want) > 1e-14*max(1, math.Abs(want)) {
 			t.Fatalf("mish(%v) = %v, want %v", x, got, want)
+		}
+	}
+}
+
+// TestNoAllocations keeps the loops off the heap: the engine runs them in every node.
+func TestNoAllocations(t *testing.T) {
+	x, y := make([]float32, 1000), make([]float32, 1000)
+	for name, f := range map[string]func(){
+		"Add":      func() { Add(y, x, x[:1], 1, 0) },
+		"Clip":     func() { Clip(y, x, -1, 1) },
+		"Gelu":     func() { Gelu(y, x) },
+		"Swish":    func() { Swish(y, x, 1.5) },
+		"GeluTanh": func() { GeluTanh(y, x) },
+	} {
+		if n := testing.AllocsPerRun(10, f); n > 0 {
+			t.Errorf("%s allocates %v times", name, n)
 		}
 	}
 }
