@@ -132,6 +132,56 @@ func TestRows(t *testing.T) {
 	}
 }
 
+// TestTranspose has sizes with and without whole tiles, parts of the columns, and elements of all widths.
+func TestTranspose(t *testing.T) {
+	eachRung(t, func(t *testing.T, r *rand.Rand) {
+		sizes := []int{1, 3, 7, 8, 9, 15, 16, 17, 63, 64, 65, 71, 72, 130}
+		for _, rows := range sizes {
+			for _, columns := range sizes {
+				for range 2 {
+					lo := r.IntN(columns)
+					hi := lo + 1 + r.IntN(columns-lo)
+					transposes[uint8](t, rows, columns, lo, hi)
+					transposes[uint16](t, rows, columns, lo, hi)
+					transposes[int32](t, rows, columns, lo, hi)
+					transposes[float32](t, rows, columns, lo, hi)
+					transposes[uint64](t, rows, columns, lo, hi)
+				}
+				transposes[float32](t, rows, columns, 0, columns)
+			}
+		}
+	})
+}
+
+func transposes[T uint8 | uint16 | int32 | float32 | uint64](t *testing.T, rows, columns, lo, hi int) {
+	t.Helper()
+	src, got := make([]T, rows*columns), make([]T, rows*columns)
+	for i := range src {
+		src[i], got[i] = T(i%251+1), 255
+	}
+	Transpose(got, src, rows, columns, lo, hi)
+	for j := range columns {
+		for i := range rows {
+			want := T(255)
+			if lo <= j && j < hi {
+				want = src[i*columns+j]
+			}
+			if got[j*rows+i] != want {
+				t.Fatalf("%T: columns %d to %d of [%d, %d]: element [%d, %d] is %v, want %v", want, lo, hi, rows, columns, j, i, got[j*rows+i], want)
+			}
+		}
+	}
+}
+
+func BenchmarkTranspose(b *testing.B) {
+	const rows, columns = 3136, 128
+	src, dst := make([]float32, rows*columns), make([]float32, rows*columns)
+	b.SetBytes(8 * rows * columns)
+	for b.Loop() {
+		Transpose(dst, src, rows, columns, 0, columns)
+	}
+}
+
 func TestActivations(t *testing.T) {
 	eachRung(t, func(t *testing.T, r *rand.Rand) {
 		x := append(floats(r, 30), float32(math.NaN()), float32(math.Inf(1)), float32(math.Inf(-1)), float32(math.Copysign(0, -1)))
