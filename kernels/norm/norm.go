@@ -5,6 +5,7 @@ package norm
 import (
 	"math"
 
+	"github.com/zqonnx/zqonnx/kernels/elem"
 	"github.com/zqonnx/zqonnx/kernels/mathf"
 )
 
@@ -82,10 +83,10 @@ func Affine(dst, x []float32, mean, inverse float32, scale, bias []float32) {
 	}
 }
 
-// max returns the greatest element; NaN if the first is one.
-func max(x []float32) float32 {
-	m := x[0]
-	for _, v := range x[1:] {
+// greatest returns the greatest element; NaN if the first is one.
+func greatest(x []float32) float32 {
+	m, done := maxima(x)
+	for _, v := range x[done:] {
 		if v > m {
 			m = v
 		}
@@ -95,29 +96,22 @@ func max(x []float32) float32 {
 
 // Softmax computes dst[i] = e[i]·(1/Σe) with e[i] = exp(x[i] - max x). dst may be x.
 func Softmax(dst, x []float32) {
-	m := max(x)
-	for i, v := range x {
-		dst[i] = v - m
-	}
-	mathf.Exp(dst, dst[:len(x)])
-	scale := 1 / Sum(dst[:len(x)])
-	for i := multiply(dst[:len(x)], scale); i < len(x); i++ {
-		dst[i] *= scale
-	}
+	dst = dst[:len(x)]
+	m := [1]float32{greatest(x)}
+	elem.Sub(dst, x, m[:], 1, 0)
+	mathf.Exp(dst, dst)
+	scale := [1]float32{1 / Sum(dst)}
+	elem.Mul(dst, dst, scale[:], 1, 0)
 }
 
 // LogSoftmax computes dst[i] = x[i] - max x - log Σ exp(x - max x). buffer has the length of x. dst may be x.
 func LogSoftmax(dst, x, buffer []float32) {
-	m := max(x)
-	buffer = buffer[:len(x)]
-	for i, v := range x {
-		buffer[i] = v - m
-	}
-	mathf.Exp(buffer, buffer)
-	log := mathf.LogOf(Sum(buffer))
-	for i, v := range x {
-		dst[i] = v - m - log
-	}
+	dst, buffer = dst[:len(x)], buffer[:len(x)]
+	m := [1]float32{greatest(x)}
+	elem.Sub(dst, x, m[:], 1, 0)
+	mathf.Exp(buffer, dst)
+	log := [1]float32{mathf.LogOf(Sum(buffer))}
+	elem.Sub(dst, dst, log[:], 1, 0)
 }
 
 // Hardmax sets dst to 1 at the first greatest element, else to 0. dst may be x.

@@ -14,7 +14,7 @@ func squaredDeviationAVX2(n int, x *float32, mean float32, partial *[lanes]float
 func affineAVX2(n int, dst, x *float32, mean, inverse float32, scale, bias *float32)
 
 //go:noescape
-func multiplyAVX2(n int, x *float32, factor float32)
+func maxAVX2(n int, x *float32, lane *[8]float32)
 
 // blocks returns how many blocks of that size the vector loops take of n elements.
 func blocks(n, size int) int {
@@ -59,11 +59,20 @@ func affine(dst, x []float32, mean, inverse float32, scale, bias []float32) int 
 	return n * 8
 }
 
-// multiply computes x[i] *= factor for whole blocks; it returns how many elements it did.
-func multiply(x []float32, factor float32) int {
+// maxima returns the greatest of the elements of whole blocks, NaN if the first is one, and how many these are; without any
+// block, the first.
+func maxima(x []float32) (m float32, done int) {
 	n := blocks(len(x), 8)
-	if n > 0 {
-		multiplyAVX2(n, &x[0], factor)
+	m = x[0]
+	if n == 0 {
+		return m, 0
 	}
-	return n * 8
+	var lane [8]float32
+	maxAVX2(n, &x[0], &lane)
+	for _, v := range lane {
+		if v > m {
+			m = v
+		}
+	}
+	return m, n * 8
 }

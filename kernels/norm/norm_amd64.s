@@ -79,17 +79,20 @@ noBias:
 	VZEROUPPER
 	RET
 
-// func multiplyAVX2(n int, x *float32, factor float32)
-TEXT ·multiplyAVX2(SB), NOSPLIT, $0-20
+// func maxAVX2(n int, x *float32, lane *[8]float32)
+TEXT ·maxAVX2(SB), NOSPLIT, $0-24
 	MOVQ n+0(FP), CX
 	MOVQ x+8(FP), SI
-	VBROADCASTSS factor+16(FP), Y1
+	MOVQ lane+16(FP), DI
+	VBROADCASTSS (SI), Y0
 
 loop:
-	VMULPS (SI), Y1, Y0
-	VMOVUPS Y0, (SI)
+	// The second operand wins where one is NaN: here what was greatest so far.
+	VMOVUPS (SI), Y1
+	VMAXPS Y0, Y1, Y0
 	ADDQ $32, SI
 	DECQ CX
 	JNZ  loop
+	VMOVUPS Y0, (DI)
 	VZEROUPPER
 	RET

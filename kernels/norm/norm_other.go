@@ -8,4 +8,4 @@ func squares(_ *[lanes]float32, x []float32, _ float32) []float32 { return x }
 
 func affine(_, _ []float32, _, _ float32, _, _ []float32) int { return 0 }
 
-func multiply([]float32, float32) int { return 0 }
+func maxima(x []float32) (float32, int) { return x[0], 0 }

@@ -71,3 +71,32 @@ func TestRungs(t *testing.T) {
 		}
 	}
 }
+
+// TestGreatest has the edges: NaN counts only as the first element, −∞ masks.
+func TestGreatest(t *testing.T) {
+	nan, inf := float32(math.NaN()), float32(math.Inf(1))
+	r := rand.New(rand.NewPCG(11, 12))
+	for n := 1; n < 40; n++ {
+		x := make([]float32, n)
+		for i := range x {
+			x[i] = []float32{nan, inf, -inf, -1, 2, float32(r.NormFloat64())}[r.IntN(6)]
+		}
+		want := x[0]
+		for _, v := range x {
+			if v > want {
+				want = v
+			}
+		}
+		for _, rung := range cpu.All() {
+			if !rung.Available() {
+				continue
+			}
+			restore := cpu.Set(rung)
+			got := greatest(x)
+			restore()
+			if got != want && (got == got || want == want) {
+				t.Errorf("%v: the greatest of %v is %v, want %v", rung, x, got, want)
+			}
+		}
+	}
+}
