@@ -164,7 +164,10 @@ func (o Options) samples(ctx context.Context, prep *plan.Prepared) (samples, err
 		return s, nil
 	}
 	s.probes, s.program, s.notMeasured = probes(ctx, prep.Model, o.Feeding, o.Threads)
-	if err := s.notMeasured; errors.Is(err, data.ErrBadOption) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || neverRuns(err) {
+	if err := s.notMeasured; errors.Is(err, data.ErrBadOption) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return s, err
+	}
+	if err := neverRuns(s.notMeasured); err != nil {
 		return s, err
 	}
 	if s.check == nil {
@@ -173,10 +176,13 @@ func (o Options) samples(ctx context.Context, prep *plan.Prepared) (samples, err
 	return s, nil
 }
 
-// neverRuns reports whether a run failed for a fault of the model, with which no runtime could run it.
-func neverRuns(err error) bool {
+// neverRuns returns the error of a node that fails for a fault of the model, with which no runtime could run it; else nil.
+func neverRuns(err error) error {
 	var node *engine.NodeError
-	return errors.As(err, &node) && node.Blame == onnx.ErrBadModel && errors.Is(err, onnx.ErrBadModel)
+	if errors.As(err, &node) && node.Blame == onnx.ErrBadModel && errors.Is(err, onnx.ErrBadModel) {
+		return node
+	}
+	return nil
 }
 
 // Probes makes synthetic samples in the first sizes of the ladder with which the engine runs the model. Where the model
@@ -215,6 +221,9 @@ func probes(ctx context.Context, m *onnx.Model, feeding data.Options, threads in
 	return nil, nil, fmt.Errorf("no probe runs: %w", first)
 }
 
+// maxProbeSteps bounds the nodes that a probe runs, loops included.
+const maxProbeSteps = 1 << 24
+
 // tryProbe runs the first sample of a sequence.
 func tryProbe(ctx context.Context, p *engine.Program, set *data.Set, sequence int) error {
 	for s := range set.Sequence(sequence) {
@@ -222,7 +231,7 @@ func tryProbe(ctx context.Context, p *engine.Program, set *data.Set, sequence in
 		if err != nil {
 			return err
 		}
-		_, err = p.Run(ctx, feeds, nil)
+		_, err = p.Run(ctx, feeds, &engine.RunOptions{MaxSteps: maxProbeSteps})
 		return err
 	}
 	return nil

@@ -26,6 +26,9 @@ type RunOptions struct {
 	Outputs []string
 	// Threads limits the workers of this run; 0: those of the program.
 	Threads int
+	// MaxSteps ends the run with an error that wraps ErrUnsupported when it has run so many nodes: how often a loop runs may be
+	// any number in a file. 0: no limit.
+	MaxSteps int
 	// Record keeps the tensors that the run computes in the main graph.
 	Record *Snapshot
 	// Resume starts from the tensors of an earlier run with the same feeds: only what lies behind an overridden edge is run.
@@ -160,6 +163,7 @@ type frame struct {
 	room    int64 // bytes that a run may take
 	kept    int64 // bytes of buffers and scratch, which the next run takes again
 	fresh   int64 // bytes of other tensors that the run made
+	steps   int   // run so far
 	dims    []int64
 	job     job
 	taps    map[int]func(*onnx.Tensor)
@@ -183,7 +187,7 @@ func newFrame(p *Program) *frame {
 func (f *frame) begin(ctx context.Context, feeds map[string]*onnx.Tensor, o *RunOptions) error {
 	p := f.p
 	f.ctx, f.feeds, f.opts, f.taps, f.keep, f.out = ctx, feeds, o, nil, nil, nil
-	f.room, f.fresh = p.roomFor(feeds), 0
+	f.room, f.fresh, f.steps = p.roomFor(feeds), 0, 0
 	f.job.threads = p.opts.Threads
 	if o.Threads > 0 {
 		f.job.threads = min(o.Threads, p.opts.Threads)
@@ -305,6 +309,9 @@ func (f *frame) exec(b *block, need []bool) error {
 		}
 		if f.opts.Known != nil && f.allKnown(s) {
 			continue
+		}
+		if f.steps++; f.opts.MaxSteps > 0 && f.steps > f.opts.MaxSteps {
+			return fmt.Errorf("a run of more than %d nodes, loops included, is %w", f.opts.MaxSteps, ErrUnsupported)
 		}
 		if err := f.step(s); err != nil {
 			return &NodeError{s.key, s.op, err, f.p.blame(f.feeds)}

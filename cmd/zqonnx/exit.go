@@ -77,8 +77,22 @@ func message(ctx context.Context, err error) string {
 	for _, kind := range []error{verify.ErrUsage, data.ErrBadOption, onnx.ErrBadModel} {
 		text = strings.TrimPrefix(text, kind.Error()+": ")
 		text = strings.TrimSuffix(text, " ("+kind.Error()+")")
+		text = strings.TrimSuffix(text, ": "+kind.Error())
 	}
-	return text
+	lines := strings.Split(text, "\n")
+	for i, l := range lines {
+		lines[i] = clipped(l)
+	}
+	return strings.Join(lines, "\n")
+}
+
+// clipped leaves out the middle of a line that a gigantic name in a file makes gigantic.
+func clipped(line string) string {
+	const most = 1000 // bytes; paths and names in earnest stay whole
+	if len(line) <= most {
+		return line
+	}
+	return strings.ToValidUTF8(line[:most/2], "") + " … " + strings.ToValidUTF8(line[len(line)-most/2:], "")
 }
 
 // A fault is an error of a kind that its text need not name.
