@@ -177,10 +177,20 @@ func (w *fileWriter) writeExternal(m *Model) error {
 		if !same {
 			return fmt.Errorf("%s belongs to the model that was read; it is not overwritten", target)
 		}
-	} else if err := w.rename(data, target); err != nil {
+		return w.finish(model)
+	}
+	_, missing := os.Stat(target)
+	if err := w.rename(data, target); err != nil {
 		return err
 	}
-	return w.finish(model)
+	if missing != nil {
+		w.temporary = append(w.temporary, target) // until the model that refers to it is in its place
+	}
+	err = w.finish(model)
+	if err == nil {
+		w.temporary = nil
+	}
+	return err
 }
 
 // create makes a temporary file beside the output and fills it.

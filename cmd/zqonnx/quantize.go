@@ -360,6 +360,9 @@ func (j *quantizeJob) deliver(ctx context.Context) error {
 	if refused != nil {
 		return refused
 	}
+	if errors.Is(err, onnx.ErrBadModel) { // the input, which is read meanwhile
+		return j.named(err)
+	}
 	if err != nil {
 		return as(errNotWritten, fmt.Errorf("%s cannot be written: %w", j.out, plainError(err)))
 	}
