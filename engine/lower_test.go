@@ -101,14 +101,22 @@ func TestWhatFuses(t *testing.T) {
 			y := n.conv(n.quantize(n.x, 0.02, zero120), "y", 8, 0.02, 1)
 			return []*onnx.Value{n.quantize(y, 0.3, zero120), n.op("Abs", "z", []*onnx.Value{y})}
 		}, "Abs Conv DequantizeLinear DequantizeLinear DequantizeLinear DequantizeLinear QuantizeLinear QuantizeLinear"},
-		{"relu, zero point at the minimum", func(n *net) []*onnx.Value { return []*onnx.Value{relu(n, zero0)} },
-			"DequantizeLinear QLinearConv QuantizeLinear"},
-		{"relu, zero point above", func(n *net) []*onnx.Value { return []*onnx.Value{relu(n, zero120)} },
-			"DequantizeLinear DequantizeLinear DequantizeLinear DequantizeLinear FusedConv QuantizeLinear QuantizeLinear"},
-		{"clip inside", func(n *net) []*onnx.Value { return []*onnx.Value{clip(n, 6, 6.0/256)} },
-			"DequantizeLinear QLinearConv QuantizeLinear"},
-		{"clip outside", func(n *net) []*onnx.Value { return []*onnx.Value{clip(n, 6, 7.0/255)} },
-			"DequantizeLinear DequantizeLinear DequantizeLinear DequantizeLinear FusedConv QuantizeLinear QuantizeLinear"},
+		{
+			"relu, zero point at the minimum", func(n *net) []*onnx.Value { return []*onnx.Value{relu(n, zero0)} },
+			"DequantizeLinear QLinearConv QuantizeLinear",
+		},
+		{
+			"relu, zero point above", func(n *net) []*onnx.Value { return []*onnx.Value{relu(n, zero120)} },
+			"DequantizeLinear DequantizeLinear DequantizeLinear DequantizeLinear FusedConv QuantizeLinear QuantizeLinear",
+		},
+		{
+			"clip inside", func(n *net) []*onnx.Value { return []*onnx.Value{clip(n, 6, 6.0/256)} },
+			"DequantizeLinear QLinearConv QuantizeLinear",
+		},
+		{
+			"clip outside", func(n *net) []*onnx.Value { return []*onnx.Value{clip(n, 6, 7.0/255)} },
+			"DequantizeLinear DequantizeLinear DequantizeLinear DequantizeLinear FusedConv QuantizeLinear QuantizeLinear",
+		},
 		{"int8 residual", func(n *net) []*onnx.Value {
 			a := n.quantize(n.conv(n.quantize(n.x, 0.02, zero120), "y", 8, 0.02, 1), 0.3, zeroS8)
 			return []*onnx.Value{n.quantize(n.op("Add", "z", []*onnx.Value{a, n.op("Abs", "b", []*onnx.Value{a})}), 0.3, zero120)}
@@ -119,10 +127,14 @@ func TestWhatFuses(t *testing.T) {
 		{"tile, other parameters", func(n *net) []*onnx.Value {
 			return []*onnx.Value{moved(n, 0.03, "DepthToSpace", onnx.AttrI("blocksize", 2))}
 		}, "DepthToSpace DequantizeLinear DequantizeLinear QuantizeLinear QuantizeLinear"},
-		{"tanh stays float", func(n *net) []*onnx.Value { return []*onnx.Value{moved(n, 0.02, "Tanh")} },
-			"DequantizeLinear DequantizeLinear QuantizeLinear QuantizeLinear Tanh"},
-		{"leaky relu", func(n *net) []*onnx.Value { return []*onnx.Value{moved(n, 0.03, "LeakyRelu")} },
-			"DequantizeLinear QLinearLeakyRelu QuantizeLinear"},
+		{
+			"tanh stays float", func(n *net) []*onnx.Value { return []*onnx.Value{moved(n, 0.02, "Tanh")} },
+			"DequantizeLinear DequantizeLinear QuantizeLinear QuantizeLinear Tanh",
+		},
+		{
+			"leaky relu", func(n *net) []*onnx.Value { return []*onnx.Value{moved(n, 0.03, "LeakyRelu")} },
+			"DequantizeLinear QLinearLeakyRelu QuantizeLinear",
+		},
 	} {
 		n := newNet(1, 8, 6, 5)
 		m, _, err := lower(n.model(c.build(n)...), Options{Semantics: Fused})

@@ -38,9 +38,13 @@ func (r *Report) WriteJUnit(w io.Writer) error {
 	s := junitSuite{Name: "zqonnx verify"}
 	for _, p := range []junitProperty{
 		{"tool", r.Tool},
-		{"float", r.Models.Float.Path}, {"float_sha256", r.Models.Float.SHA256},
-		{"quantized", r.Models.Quantized.Path}, {"quantized_sha256", r.Models.Quantized.SHA256},
-		{"semantics", r.Semantics}, {"data", r.Data.Source}, {"samples", strconv.Itoa(r.Data.Samples)},
+		{"float", r.Models.Float.Path},
+		{"float_sha256", r.Models.Float.SHA256},
+		{"quantized", r.Models.Quantized.Path},
+		{"quantized_sha256", r.Models.Quantized.SHA256},
+		{"semantics", r.Semantics},
+		{"data", r.Data.Source},
+		{"samples", strconv.Itoa(r.Data.Samples)},
 	} {
 		if p.Value != "" {
 			s.Properties = append(s.Properties, p)

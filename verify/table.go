@@ -127,8 +127,12 @@ func (r *Report) layerTable() section {
 			}
 		}
 		s.rows = append(s.rows, []cell{
-			{text: l.Key}, {text: l.Op}, {text: l.Scheme}, number(dB, &a.SQNR), number(cosine, &a.Cosine), number(short, &a.MaxAbs),
-			number(dB, own), number(percent, l.Clipped), {text: semantics},
+			{text: l.Key},
+			{text: l.Op},
+			{text: l.Scheme},
+			number(dB, &a.SQNR), number(cosine, &a.Cosine), number(short, &a.MaxAbs),
+			number(dB, own), number(percent, l.Clipped),
+			{text: semantics},
 		})
 	}
 	unmeasured, alone := 0, 0
