@@ -19,6 +19,7 @@ var fusing = rewrite.Pipeline{
 	dropPairs,             // what the two moves brought together
 	fuseIntegers,          // DequantizeLinear → operator → QuantizeLinear is one integer operator
 	rewrite.Pass{Name: "prepare", Doc: "simplify what is left in float", Run: prepare.Passes.Run},
+	fuseChains,      // after prepare, which makes a Gemm of a product of matrices and its bias
 	fuseActivations, // after prepare, which brings Conv and Relu together
 	prepare.RemoveDead,
 }

@@ -149,6 +149,7 @@ func makeMatMul(b *builder, n *onnx.Node) (kernel, error) {
 		}
 		constant := r.isConst(1, p.source)
 		p.a, p.b, p.c = onnx.Data[float32](a), onnx.Data[float32](w), onnx.Data[float32](r.out(0, onnx.Float32, dims...))
+		p.bias = r.float32In(2) // of MatMulBias
 		p.shape.collapse()
 		p.run(r, constant)
 		return nil

@@ -23,7 +23,7 @@ func init() {
 	for _, rows := range [][]op{
 		controlOps, unaryOps, binaryOps, castOps, moveOps, shapeOps, selectOps, gatherOps, padOps,
 		reduceOps, sortOps, rnnOps, loopOps, sequenceOps, einsumOps,
-		matmulOps, convOps, poolOps, normOps, resizeOps, quantOps, quantMatMulOps, quantConvOps, quantElementOps, layoutOps,
+		matmulOps, convOps, poolOps, normOps, resizeOps, quantOps, quantMatMulOps, quantConvOps, quantElementOps, layoutOps, fusedOps,
 	} {
 		for _, o := range rows {
 			k := [2]string{o.domain, o.name}
