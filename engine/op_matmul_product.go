@@ -13,7 +13,6 @@ type worker struct {
 	f32   gemm.F32
 	int8  gemm.Int8
 	bF32  gemm.PanelsF32
-	bInt8 gemm.PanelsInt8
 	tail  tailF32
 	out   tailInt8
 	rows  []float32

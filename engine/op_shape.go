@@ -260,11 +260,8 @@ func makeRange(*builder, *onnx.Node) (kernel, error) {
 		}
 		count := 0.0
 		if q := (l - s) / d; q > 0 {
-			count = q
-			if k := float64(int64(min(q, 1<<62))); k == q {
-				count = k
-			} else {
-				count = k + 1
+			if count = float64(int64(min(q, 1<<62))); count < q {
+				count++
 			}
 		}
 		y := r.out(0, start.Type, int64(count))
