@@ -70,6 +70,27 @@ func (c chains) integerProduct(x *onnx.Value, scale *onnx.Value) *onnx.Value {
 	return c.node("Mul", cast, c.node("Mul", q.Output(1), scale))
 }
 
+// rowProduct quantizes each row of x for itself and multiplies it by int8 codes; in blocks, QuantizeLinear takes the scales.
+func (c chains) rowProduct(x *onnx.Value, blocks bool) *onnx.Value {
+	greatest := c.op("ReduceMax", "greatest", []*onnx.Value{c.node("Abs", x)}, onnx.AttrIs("axes", -1))
+	scale := c.node("Div", c.node("Max", greatest, c.number(1e-9)), c.number(127))
+	zero := c.con(onnx.Scalar(uint8(128)))
+	var codes *onnx.Value
+	if blocks {
+		zeros := c.op("ConstantOfShape", "zeros", []*onnx.Value{c.node("Shape", scale)}, onnx.AttrT("value", onnx.Of([]uint8{128})))
+		codes = c.op("QuantizeLinear", "codes", []*onnx.Value{x, scale, zeros}, onnx.AttrI("axis", -1), onnx.AttrI("block_size", 40))
+	} else {
+		codes = c.node("QuantizeLinear", c.node("Div", x, scale), c.number(0.5), zero)
+	}
+	a := c.node("DequantizeLinear", codes, c.number(0.5), zero)
+	scales := randomFloats(c.r, 24)
+	for j, s := range onnx.Data[float32](scales) {
+		onnx.Data[float32](scales)[j] = abs32(s)
+	}
+	w := c.op("DequantizeLinear", "w", []*onnx.Value{c.con(randomCodes(c.r, onnx.Int8, 40, 24)), c.con(scales), c.con(onnx.Zeros(onnx.Int8, 24))}, onnx.AttrI("axis", 1))
+	return c.node("Add", c.node("Mul", c.node("MatMul", a, w), scale), c.row(24))
+}
+
 // TestChainsFuse holds the lowering of chains to what it should make of them, and the results to those of the graph as
 // written: to the bit where no rounding changes.
 func TestChainsFuse(t *testing.T) {
@@ -156,6 +177,21 @@ func TestChainsFuse(t *testing.T) {
 		{"integer product of one scale", func(c chains) *onnx.Value {
 			return c.integerProduct(c.x, c.number(0.01))
 		}, "DynamicQuantizeLinear MatMulIntegerToFloat", exact},
+		{"product by rows", func(c chains) *onnx.Value { return c.rowProduct(c.x, false) }, "Div MatMulIntegerToFloat QuantizeLinear RowScale", close},
+		{"product by rows in blocks", func(c chains) *onnx.Value { return c.rowProduct(c.x, true) },
+			"ConstantOfShape MatMulIntegerToFloat QuantizeLinear RowScale", close},
+		{"product by rows of another tensor", func(c chains) *onnx.Value {
+			y := c.rowProduct(c.node("Neg", c.x), false)
+			scale := c.Value("greatest").Uses()[0].Node.Output(0).Uses()[0].Node.Output(0)
+			return c.node("Mul", c.node("MatMul", y, c.rows(24, 5)), scale)
+		}, "Div MatMul MatMulIntegerToFloat Mul Neg QuantizeLinear RowScale", close},
+		{"scale of rows without a floor", func(c chains) *onnx.Value {
+			return c.node("Div", c.op("ReduceMax", "greatest", []*onnx.Value{c.node("Abs", c.x)}, onnx.AttrIs("axes", -1)), c.number(127))
+		}, "Abs Div ReduceMax", exact},
+		{"scale of rows", func(c chains) *onnx.Value {
+			greatest := c.op("ReduceMax", "greatest", []*onnx.Value{c.node("Abs", c.x)}, onnx.AttrIs("axes", 2))
+			return c.node("Div", c.node("Max", c.number(2), greatest), c.number(127))
+		}, "RowScale", exact},
 		{"integer product, scale by rows", func(c chains) *onnx.Value {
 			return c.integerProduct(c.x, c.rows(7, 1))
 		}, "Cast DynamicQuantizeLinear MatMulInteger Mul Mul", exact},
@@ -205,9 +241,9 @@ func TestKeptTensorsOfChains(t *testing.T) {
 	c := chains{n}
 	y := c.norm(c.node("Mul", c.node("Mul", c.x, c.erfGate(c.x)), c.number(0.5)))
 	product := c.integerProduct(y, c.row(24))
-	m := n.model(product)
+	m := n.model(product, c.rowProduct(c.x, false))
 	feeds := map[string]*onnx.Tensor{"x": randomFloats(rand.New(rand.NewPCG(3, 4)), 2, 7, 40)}
-	keep := []string{"root", "argument", "cast"}
+	keep := []string{"root", "argument", "cast", "greatest"}
 	p := compiled(t, m, Options{Semantics: Fused, Keep: keep})
 	want := ran(t, compiled(t, m, Options{}), feeds, &RunOptions{Outputs: keep})
 	got := ran(t, p, feeds, &RunOptions{Outputs: keep})

@@ -164,8 +164,11 @@ func (c *normChain) affine(last *onnx.Node, op string, row **onnx.Value) *onnx.N
 }
 
 // lastMean returns what a ReduceMean takes the mean of along the last axis, which it keeps; else nil.
-func lastMean(n *onnx.Node) *onnx.Value {
-	if n == nil || n.Int("keepdims", 1) == 0 {
+func lastMean(n *onnx.Node) *onnx.Value { return lastAxis(n, "ReduceMean") }
+
+// lastAxis returns what a node of that reduction reduces along the last axis, which it keeps; else nil.
+func lastAxis(n *onnx.Node, reduction string) *onnx.Value {
+	if n == nil || !n.Is(reduction) || n.Int("keepdims", 1) == 0 {
 		return nil
 	}
 	axes := n.Ints("axes")

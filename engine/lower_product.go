@@ -62,3 +62,65 @@ func fuseBias(n *onnx.Node) {
 	inputs[at] = bias
 	become(add, domain, op, n.Name, n.Attrs, inputs...)
 }
+
+// fuseRowScale finds the scales of rows that are quantized each for itself: max(max |x|, floor) / steps.
+func fuseRowScale(n *onnx.Node) {
+	magnitude := rewrite.ProducedBy(lastAxis(n, "ReduceMax"), "Abs")
+	if magnitude == nil || rewrite.Elem(magnitude.Input(0)) != onnx.Float32 {
+		return
+	}
+	var c chain
+	c.add(magnitude)
+	c.add(n)
+	limited := c.into(n.Output(0), "Max")
+	if limited == nil || len(limited.Inputs()) != 2 {
+		return
+	}
+	_, floor, ok := splitNumber(limited)
+	last := c.into(limited.Output(0), "Div")
+	if !ok || !(floor >= 0) || last == nil || last.Input(0) != limited.Output(0) {
+		return
+	}
+	steps, ok := constantNumber(last.Input(1))
+	if !ok || !c.closed(last) {
+		return
+	}
+	attrs := []*onnx.Attribute{onnx.AttrF("floor", floor), onnx.AttrF("steps", steps)}
+	become(last, fusedDomain, "RowScale", last.Name, attrs, magnitude.Input(0))
+}
+
+// fuseRowProduct gives a product of codes, whose rows were divided by their scales before, these scales as those of A.
+func fuseRowProduct(n *onnx.Node) {
+	if n.Domain != msDomain || n.Op != "MatMulIntegerToFloat" || n.Input(6) != nil || rewrite.Rank(n.Input(1)) != 2 {
+		return
+	}
+	a, ok := constantNumber(n.Input(2))
+	b := rewrite.Const(n.Input(3))
+	var c chain
+	last := c.into(n.Output(0), "Mul")
+	rows := otherOperand(last, n.Output(0))
+	if !ok || b == nil || b.Type != onnx.Float32 || b.Load() != nil || rows == nil || last.Graph() != n.Graph() || !quantizedByRows(n.Input(0), rows) {
+		return
+	}
+	scales := onnx.Zeros(onnx.Float32, b.Dims...)
+	for j, s := range onnx.Data[float32](b) {
+		onnx.Data[float32](scales)[j] = float32(a * s)
+	}
+	product := n.Graph().AddConst(n.Input(3).Name()+"/product", scales)
+	become(last, msDomain, n.Op, n.Name, n.Attrs, n.Input(0), n.Input(1), rows, product, n.Input(4), n.Input(5))
+}
+
+// quantizedByRows reports whether rows is the RowScale of what codes quantizes: one scale for each of its rows.
+func quantizedByRows(codes, rows *onnx.Value) bool {
+	scale, _ := rows.Producer()
+	q, _ := codes.Producer()
+	if scale == nil || scale.Domain != fusedDomain || scale.Op != "RowScale" || q == nil || q.Op != "QuantizeLinear" {
+		return false
+	}
+	x := scale.Input(0)
+	if q.Input(0) == x {
+		return true
+	}
+	d := rewrite.ProducedBy(q.Input(0), "Div")
+	return d != nil && d.Input(0) == x && d.Input(1) == rows
+}

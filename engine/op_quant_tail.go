@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"github.com/zqonnx/zqonnx/kernels/elem"
 	"github.com/zqonnx/zqonnx/kernels/quant"
 )
 
@@ -37,9 +38,7 @@ func (t *tailInt8) Tile(m0, n0, rows, columns int, c []int32, ldc int) {
 			if t.rowScale != nil {
 				t.row = grown(t.row, columns)
 				m = t.row
-				for j, s := range multiplier {
-					m[j] = float32(t.rowScale[m0+i] * s)
-				}
+				elem.Mul(m, t.rowScale[m0+i:], multiplier, 0, 1)
 			}
 			quant.Scale(t.floats[(m0+i)*t.ld+n0:][:columns], c[i*ldc:], m, bias)
 		}

@@ -283,3 +283,12 @@ func AtMost[T Number](dst, src []T, hi T) {
 		dst[i] = x
 	}
 }
+
+// MaxMagnitude returns the greatest |x|, 0 of none; NaN when there is one.
+func MaxMagnitude(x []float32) float32 {
+	m, done := magnitudeBlocks(x) // as bits, which are ordered like the numbers, with the NaNs on top
+	for _, v := range x[done:] {
+		m = max(m, math.Float32bits(v)&^(1<<31))
+	}
+	return math.Float32frombits(m)
+}

@@ -186,6 +186,22 @@ func TestActivations(t *testing.T) {
 	}
 }
 
+// TestMaxMagnitude has every length of the last part of a block, with NaN and infinities.
+func TestMaxMagnitude(t *testing.T) {
+	eachRung(t, func(t *testing.T) {
+		rapid.Check(t, func(t *rapid.T) {
+			x := rapid.SliceOfN(anyFloat(), 0, 40).Draw(t, "x")
+			want := float32(0)
+			for _, v := range x {
+				want = max(want, max(v, -v))
+			}
+			if got := MaxMagnitude(x); got != want && (got == got || want == want) {
+				t.Fatalf("the greatest magnitude of %v is %v, want %v", x, got, want)
+			}
+		})
+	})
+}
+
 // TestNoAllocations keeps the loops off the heap: the engine runs them in every node.
 func TestNoAllocations(t *testing.T) {
 	x, y := make([]float32, 1000), make([]float32, 1000)

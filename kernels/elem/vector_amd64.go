@@ -1,6 +1,10 @@
 package elem
 
-import "github.com/zqonnx/zqonnx/kernels/cpu"
+import (
+	"slices"
+
+	"github.com/zqonnx/zqonnx/kernels/cpu"
+)
 
 // The vector loops take n ≥ 1 blocks and give the bits of the plain Go loops of the same names.
 
@@ -19,6 +23,9 @@ func leakyReluAVX2(n int, dst, src *float32, alpha float32)
 //
 //go:noescape
 func hardSigmoidAVX2(n int, dst, src *float32, alpha, beta float32, mask uint32)
+
+//go:noescape
+func magnitudeAVX2(n int, src *float32, lane *[block]uint32)
 
 // binaryBlocks is a Binary loop over whole blocks; it and those below return how many elements of dst they did.
 func binaryBlocks(op operation, dst, a, b []float32, sa, sb int) int {
@@ -70,6 +77,17 @@ func hardSigmoidBlocks(dst, src []float32, alpha, beta float32, times bool) int 
 		hardSigmoidAVX2(n, &dst[0], &src[0], alpha, beta, mask)
 	}
 	return n * block
+}
+
+// magnitudeBlocks returns the bits of the greatest magnitude in whole blocks, and how many elements these are.
+func magnitudeBlocks(x []float32) (m uint32, done int) {
+	n := blocks(x)
+	if n > 0 {
+		var lane [block]uint32
+		magnitudeAVX2(n, &x[0], &lane)
+		m = slices.Max(lane[:])
+	}
+	return m, n * block
 }
 
 func blocks(dst []float32) int {

@@ -146,3 +146,22 @@ loop:
 	JNZ  loop
 	VZEROUPPER
 	RET
+
+// func magnitudeAVX2(n int, src *float32, lane *[8]uint32)
+TEXT ·magnitudeAVX2(SB), NOSPLIT, $0-24
+	MOVQ n+0(FP), CX
+	MOVQ src+8(FP), SI
+	MOVQ lane+16(FP), DI
+	VPCMPEQD Y1, Y1, Y1
+	VPSRLD $1, Y1, Y1
+	VPXOR Y0, Y0, Y0
+
+loop:
+	VPAND (SI), Y1, Y2
+	VPMAXUD Y2, Y0, Y0
+	ADDQ $32, SI
+	DECQ CX
+	JNZ  loop
+	VMOVDQU Y0, (DI)
+	VZEROUPPER
+	RET
