@@ -3,6 +3,7 @@ package plan
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"path"
@@ -215,10 +216,11 @@ func (m *planner) placeStatic() error {
 	}
 	for {
 		m.lay()
-		if err := m.calibrateTensors(); err != nil {
+		complete, err := m.calibrateTensors()
+		if err != nil {
 			return err
 		}
-		if !m.splitConcats() && !m.dropUnpaid() {
+		if complete && !m.splitConcats() && !m.dropUnpaid() {
 			return nil
 		}
 	}
@@ -273,7 +275,9 @@ func (m *planner) fallback(s *Site) Scheme {
 }
 
 // calibrateTensors makes the parameters of the layout's tensors, in one pass over the calibration data.
-func (m *planner) calibrateTensors() error {
+//
+// A tensor that has no range, because it was never computed or holds NaN, stays float; then the result is false.
+func (m *planner) calibrateTensors() (complete bool, err error) {
 	if m.stats == nil {
 		var names []string
 		for _, v := range m.layout.tensors {
@@ -282,23 +286,26 @@ func (m *planner) calibrateTensors() error {
 			}
 		}
 		if len(names) == 0 {
-			return nil
+			return true, nil
 		}
-		var err error
 		m.stats, err = calibrate(m.ctx, m.runner.program, m.Calibration, m.Range, names, func(i, n int) { m.Progress("calibrating", i, n) })
 		if err != nil {
-			return err
+			return false, err
 		}
 	}
 	m.params = map[*onnx.Value]Activation{}
 	for _, v := range m.layout.tensors {
 		a, err := m.activation(m.layout.source(v))
-		if err != nil {
-			return err
+		switch {
+		case errors.Is(err, quantize.ErrNonFinite), errors.Is(err, quantize.ErrNoValues):
+			m.float[v], m.guarded[v] = true, Reason{ID: "no-range", Text: err.Error()}
+		case err != nil:
+			return false, err
+		default:
+			m.params[v] = a
 		}
-		m.params[v] = a
 	}
-	return nil
+	return len(m.params) == len(m.layout.tensors), nil
 }
 
 func (m *planner) activation(v *onnx.Value) (Activation, error) {
