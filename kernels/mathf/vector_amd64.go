@@ -2,7 +2,8 @@ package mathf
 
 import "github.com/zqonnx/zqonnx/kernels/cpu"
 
-// The vector loops take n ≥ 1 blocks of 8 elements and give the bits of the functions on one element.
+// The vector loops take n ≥ 1 blocks, of 8 elements with AVX2 and of 16 with AVX-512, and give the bits of the functions on
+// one element.
 
 //go:noescape
 func expAVX2(n int, dst, src *float32)
@@ -19,23 +20,61 @@ func erfAVX2(n int, dst, src *float32)
 //go:noescape
 func sqrtAVX2(n int, dst, src *float32)
 
+//go:noescape
+func expAVX512(n int, dst, src *float32)
+
+//go:noescape
+func sigmoidAVX512(n int, dst, src *float32)
+
+//go:noescape
+func tanhAVX512(n int, dst, src *float32)
+
+//go:noescape
+func erfAVX512(n int, dst, src *float32)
+
 // vector computes whole blocks of dst; it returns how many elements it did.
 func vector(f function, dst, src []float32) int {
-	n := len(dst) / 8
-	if n == 0 || cpu.Current() < cpu.AVX2 {
+	if len(dst) < 8 || cpu.Current() < cpu.AVX2 {
 		return 0
 	}
+	done := 0
+	if n := len(dst) / 16; n > 0 && f != sqrt && cpu.Current() >= cpu.AVX512VNNI {
+		wide(f, n, &dst[0], &src[0])
+		done = 16 * n
+	}
+	if n := (len(dst) - done) / 8; n > 0 {
+		narrow(f, n, &dst[done], &src[done])
+		done += 8 * n
+	}
+	return done
+}
+
+// The loops are called by name: arguments of a function value would escape to the heap.
+
+func narrow(f function, n int, dst, src *float32) {
 	switch f {
 	case exp:
-		expAVX2(n, &dst[0], &src[0])
+		expAVX2(n, dst, src)
 	case sigmoid:
-		sigmoidAVX2(n, &dst[0], &src[0])
+		sigmoidAVX2(n, dst, src)
 	case tanh:
-		tanhAVX2(n, &dst[0], &src[0])
+		tanhAVX2(n, dst, src)
 	case erf:
-		erfAVX2(n, &dst[0], &src[0])
+		erfAVX2(n, dst, src)
 	case sqrt:
-		sqrtAVX2(n, &dst[0], &src[0])
+		sqrtAVX2(n, dst, src)
 	}
-	return n * 8
+}
+
+func wide(f function, n int, dst, src *float32) {
+	switch f {
+	case exp:
+		expAVX512(n, dst, src)
+	case sigmoid:
+		sigmoidAVX512(n, dst, src)
+	case tanh:
+		tanhAVX512(n, dst, src)
+	case erf:
+		erfAVX512(n, dst, src)
+	}
 }

@@ -223,3 +223,184 @@ loop:
 	JNZ  loop
 	VZEROUPPER
 	RET
+
+#define CONSTANTS512 \
+	VBROADCASTSS least<>(SB), Z15 \
+	VBROADCASTSS greatest<>(SB), Z14 \
+	VBROADCASTSS roundMagic<>(SB), Z13 \
+	VBROADCASTSS one<>(SB), Z12 \
+	VPTERNLOGD $255, Z11, Z11, Z11 \
+	VPSLLD $31, Z11, Z11 \
+	VBROADCASTSS log2e<>(SB), Z16 \
+	VBROADCASTSS ln2High<>(SB), Z17 \
+	VBROADCASTSS ln2Low<>(SB), Z18 \
+	VBROADCASTSS ·expPolynomial+0(SB), Z19 \
+	VBROADCASTSS ·expPolynomial+4(SB), Z20 \
+	VBROADCASTSS ·expPolynomial+8(SB), Z21 \
+	VBROADCASTSS ·expPolynomial+12(SB), Z22 \
+	VBROADCASTSS ·expPolynomial+16(SB), Z23 \
+	VBROADCASTSS ·expPolynomial+20(SB), Z24
+
+#define TERM512(c, x, p) \
+	VMULPS x, p, p \
+	VADDPS.BCST c(SB), p, p
+
+// EXP512 turns Z0 to e^Z0 and spoils Z1 and Z2, like EXP. VSCALEFPS multiplies by 2^k with one rounding.
+#define EXP512 \
+	VMAXPS Z0, Z15, Z0 \
+	VMINPS Z0, Z14, Z0 \
+	VMULPS Z16, Z0, Z1 \
+	VADDPS Z13, Z1, Z1 \
+	VSUBPS Z13, Z1, Z1 \
+	VMULPS Z17, Z1, Z2 \
+	VSUBPS Z2, Z0, Z0 \
+	VMULPS Z18, Z1, Z2 \
+	VSUBPS Z2, Z0, Z0 \
+	VMULPS Z19, Z0, Z2 \
+	VADDPS Z20, Z2, Z2 \
+	VMULPS Z0, Z2, Z2 \
+	VADDPS Z21, Z2, Z2 \
+	VMULPS Z0, Z2, Z2 \
+	VADDPS Z22, Z2, Z2 \
+	VMULPS Z0, Z2, Z2 \
+	VADDPS Z23, Z2, Z2 \
+	VMULPS Z0, Z2, Z2 \
+	VADDPS Z24, Z2, Z2 \
+	VMULPS Z0, Z2, Z2 \
+	VMULPS Z0, Z2, Z2 \
+	VADDPS Z0, Z2, Z2 \
+	VADDPS Z12, Z2, Z2 \
+	VSCALEFPS Z1, Z2, Z0
+
+// func expAVX512(n int, dst, src *float32)
+TEXT ·expAVX512(SB), NOSPLIT, $0-24
+	MOVQ n+0(FP), CX
+	MOVQ dst+8(FP), DI
+	MOVQ src+16(FP), SI
+	CONSTANTS512
+
+loop:
+	VMOVUPS (SI), Z0
+	EXP512
+	VMOVUPS Z0, (DI)
+	ADDQ $64, SI
+	ADDQ $64, DI
+	DECQ CX
+	JNZ  loop
+	VZEROUPPER
+	RET
+
+// func sigmoidAVX512(n int, dst, src *float32)
+TEXT ·sigmoidAVX512(SB), NOSPLIT, $0-24
+	MOVQ n+0(FP), CX
+	MOVQ dst+8(FP), DI
+	MOVQ src+16(FP), SI
+	CONSTANTS512
+	VPXORD Z10, Z10, Z10
+
+loop:
+	VMOVUPS (SI), Z0
+	VCMPPS $13, Z10, Z0, K1 // x ≥ 0
+	VXORPS Z11, Z0, K1, Z0 // −|x|; a NaN keeps its sign
+	EXP512
+	VADDPS Z0, Z12, Z1
+	VMOVAPS Z12, K1, Z0
+	VDIVPS Z1, Z0, Z0
+	VMOVUPS Z0, (DI)
+	ADDQ $64, SI
+	ADDQ $64, DI
+	DECQ CX
+	JNZ  loop
+	VZEROUPPER
+	RET
+
+// func tanhAVX512(n int, dst, src *float32)
+TEXT ·tanhAVX512(SB), NOSPLIT, $0-24
+	MOVQ n+0(FP), CX
+	MOVQ dst+8(FP), DI
+	MOVQ src+16(FP), SI
+	CONSTANTS512
+	VBROADCASTSS tanhSplit<>(SB), Z10
+	VBROADCASTSS two<>(SB), Z9
+
+loop:
+	VMOVUPS (SI), Z8
+	VANDNPS Z8, Z11, Z7 // |x|
+	VANDPS Z11, Z8, Z8 // the sign
+	VCMPPS $1, Z10, Z7, K1 // |x| < 0.625
+
+	// 1 − 2/(e^2|x| + 1); beyond 9.02 that is 1.
+	VADDPS Z7, Z7, Z0
+	EXP512
+	VADDPS Z12, Z0, Z0
+	VDIVPS Z0, Z9, Z0
+	VSUBPS Z0, Z12, Z0
+
+	VMULPS Z7, Z7, Z4
+	VBROADCASTSS ·tanhPolynomial+0(SB), Z5
+	TERM512(·tanhPolynomial+4, Z4, Z5)
+	TERM512(·tanhPolynomial+8, Z4, Z5)
+	TERM512(·tanhPolynomial+12, Z4, Z5)
+	TERM512(·tanhPolynomial+16, Z4, Z5)
+	VMULPS Z4, Z5, Z5
+	VMULPS Z7, Z5, Z5
+	VADDPS Z7, Z5, K1, Z0
+
+	VANDNPS Z0, Z11, Z0
+	VORPS Z8, Z0, Z0
+	VMOVUPS Z0, (DI)
+	ADDQ $64, SI
+	ADDQ $64, DI
+	DECQ CX
+	JNZ  loop
+	VZEROUPPER
+	RET
+
+// func erfAVX512(n int, dst, src *float32)
+TEXT ·erfAVX512(SB), NOSPLIT, $0-24
+	MOVQ n+0(FP), CX
+	MOVQ dst+8(FP), DI
+	MOVQ src+16(FP), SI
+	CONSTANTS512
+	VBROADCASTSS four<>(SB), Z10
+
+loop:
+	VMOVUPS (SI), Z8
+	VANDNPS Z8, Z11, Z7 // |x|
+	VCMPPS $1, Z12, Z7, K1 // |x| < 1
+
+	// 1 − e^p; at 4 and beyond that is 1.
+	VMINPS Z7, Z10, Z7
+	VBROADCASTSS ·logErfcPolynomial+0(SB), Z0
+	TERM512(·logErfcPolynomial+4, Z7, Z0)
+	TERM512(·logErfcPolynomial+8, Z7, Z0)
+	TERM512(·logErfcPolynomial+12, Z7, Z0)
+	TERM512(·logErfcPolynomial+16, Z7, Z0)
+	TERM512(·logErfcPolynomial+20, Z7, Z0)
+	TERM512(·logErfcPolynomial+24, Z7, Z0)
+	TERM512(·logErfcPolynomial+28, Z7, Z0)
+	EXP512
+	VSUBPS Z0, Z12, Z0
+	VANDNPS Z0, Z11, Z0
+	VANDPS Z11, Z8, Z1
+	VORPS Z1, Z0, Z0
+
+	VMULPS Z8, Z8, Z4
+	VBROADCASTSS ·erfPolynomial+0(SB), Z5
+	TERM512(·erfPolynomial+4, Z4, Z5)
+	TERM512(·erfPolynomial+8, Z4, Z5)
+	TERM512(·erfPolynomial+12, Z4, Z5)
+	TERM512(·erfPolynomial+16, Z4, Z5)
+	TERM512(·erfPolynomial+20, Z4, Z5)
+	TERM512(·erfPolynomial+24, Z4, Z5)
+	TERM512(·erfPolynomial+28, Z4, Z5)
+	VMULPS Z8, Z5, Z5
+	VADDPS Z8, Z5, K1, Z0
+
+	VMOVUPS Z0, (DI)
+	ADDQ $64, SI
+	ADDQ $64, DI
+	DECQ CX
+	JNZ  loop
+	VZEROUPPER
+	RET
