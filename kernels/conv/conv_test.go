@@ -174,11 +174,15 @@ func transposes[T uint8 | uint16 | int32 | float32 | uint64](t *testing.T, rows,
 }
 
 func BenchmarkTranspose(b *testing.B) {
-	const rows, columns = 3136, 128
-	src, dst := make([]float32, rows*columns), make([]float32, rows*columns)
-	b.SetBytes(8 * rows * columns)
-	for b.Loop() {
-		Transpose(dst, src, rows, columns, 0, columns)
+	for _, d := range [][2]int{{3136, 128}, {3, 50176}} {
+		rows, columns := d[0], d[1]
+		b.Run(fmt.Sprint(rows, "x", columns), func(b *testing.B) {
+			src, dst := make([]float32, rows*columns), make([]float32, rows*columns)
+			b.SetBytes(int64(8 * rows * columns))
+			for b.Loop() {
+				Transpose(dst, src, rows, columns, 0, columns)
+			}
+		})
 	}
 }
 

@@ -11,6 +11,16 @@ func Transpose[T any](dst, src []T, rows, columns, lo, hi int) {
 			return
 		}
 	}
+	if rows < tile { // long columns would be short runs below
+		for i := range rows {
+			at := lo*rows + i
+			for _, v := range src[i*columns:][lo:hi] {
+				dst[at] = v
+				at += rows
+			}
+		}
+		return
+	}
 	const block = 16
 	for i0 := 0; i0 < rows; i0 += block {
 		i1 := min(i0+block, rows)
