@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"fmt"
+
 	"github.com/zqonnx/zqonnx/kernels/elem"
 	"github.com/zqonnx/zqonnx/onnx"
 )
@@ -25,6 +27,9 @@ func makeRowScale(_ *builder, n *onnx.Node) (kernel, error) {
 	}
 	return func(r *run) error {
 		tx := r.in(0)
+		if tx.Rank() == 0 {
+			return fmt.Errorf("X is a scalar: %w", onnx.ErrBadModel)
+		}
 		dims := r.shape(tx.Rank())
 		copy(dims, tx.Dims)
 		width = int(dims[len(dims)-1])

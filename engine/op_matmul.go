@@ -149,7 +149,9 @@ func makeMatMul(b *builder, n *onnx.Node) (kernel, error) {
 		}
 		constant := r.isConst(1, p.source)
 		p.a, p.b, p.c = onnx.Data[float32](a), onnx.Data[float32](w), onnx.Data[float32](r.out(0, onnx.Float32, dims...))
-		p.bias = r.float32In(2) // of MatMulBias
+		if r.in(2) != nil { // of MatMulBias
+			p.bias = r.channelParams(2, p.shape.n)
+		}
 		p.shape.collapse()
 		p.run(r, constant)
 		return nil

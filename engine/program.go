@@ -15,7 +15,8 @@ type Semantics int
 const (
 	// Literal runs each operator as the ONNX standard says.
 	Literal Semantics = iota
-	// Fused runs what an optimising runtime makes of the graph: integers end to end, one requantization.
+	// Fused runs what an optimising runtime makes of the graph: integers end to end, one requantization, and one kernel for
+	// chains of float operators, which may round otherwise than the chain.
 	Fused
 )
 
