@@ -178,8 +178,10 @@ func TestChainsFuse(t *testing.T) {
 			return c.integerProduct(c.x, c.number(0.01))
 		}, "DynamicQuantizeLinear MatMulIntegerToFloat", exact},
 		{"product by rows", func(c chains) *onnx.Value { return c.rowProduct(c.x, false) }, "Div MatMulIntegerToFloat QuantizeLinear RowScale", close},
-		{"product by rows in blocks", func(c chains) *onnx.Value { return c.rowProduct(c.x, true) },
-			"ConstantOfShape MatMulIntegerToFloat QuantizeLinear RowScale", close},
+		{
+			"product by rows in blocks", func(c chains) *onnx.Value { return c.rowProduct(c.x, true) },
+			"ConstantOfShape MatMulIntegerToFloat QuantizeLinear RowScale", close,
+		},
 		{"product by rows of another tensor", func(c chains) *onnx.Value {
 			y := c.rowProduct(c.node("Neg", c.x), false)
 			scale := c.Value("greatest").Uses()[0].Node.Output(0).Uses()[0].Node.Output(0)
