@@ -4,7 +4,12 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"maps"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -12,7 +17,9 @@ import (
 	"github.com/zqonnx/zqonnx"
 	"github.com/zqonnx/zqonnx/data"
 	"github.com/zqonnx/zqonnx/engine"
+	"github.com/zqonnx/zqonnx/internal/npy"
 	"github.com/zqonnx/zqonnx/onnx"
+	"github.com/zqonnx/zqonnx/plan"
 	"github.com/zqonnx/zqonnx/verify"
 )
 
@@ -33,7 +40,7 @@ func FuzzQuantize(f *testing.F) {
 		f.Add(b, []byte(nil))
 	}
 	f.Fuzz(func(t *testing.T, model, edits []byte) {
-		quantizeAnything(t, spoil(model, edits))
+		quantizeAnything(t, spoil(model, edits), len(edits)%2 == 1)
 	})
 }
 
@@ -46,7 +53,7 @@ func TestSpoiltModels(t *testing.T) {
 		for i := range edits {
 			edits[i] = byte(r.Uint32())
 		}
-		quantizeAnything(t, spoil(seeds[r.IntN(len(seeds))], edits))
+		quantizeAnything(t, spoil(seeds[r.IntN(len(seeds))], edits), len(edits)%2 == 1)
 	}
 }
 
@@ -58,7 +65,7 @@ func TestSpoiltCases(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			err = quantizeBytes(t.Context(), b)
+			err = quantizeBytes(t.Context(), b, "")
 			if c.kind == nil && err == nil {
 				return
 			}
@@ -102,12 +109,17 @@ var expected = []error{
 	context.DeadlineExceeded, verify.ErrUsage,
 }
 
-func quantizeAnything(t *testing.T, b []byte) {
+// quantizeAnything quantizes without data and, where it is asked to, also with activations by data.
+func quantizeAnything(t *testing.T, b []byte, withData bool) {
 	t.Helper()
 	begin := time.Now()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
-	err := quantizeBytes(ctx, b)
+	calib := ""
+	if withData {
+		calib = calibrationFor(ctx, t, b)
+	}
+	err := quantizeBytes(ctx, b, calib)
 	if took := time.Since(begin); took > 10*time.Second {
 		t.Errorf("it took %v", took)
 	}
@@ -128,12 +140,52 @@ func isExpected(err error) bool {
 	return false
 }
 
-func quantizeBytes(ctx context.Context, b []byte) error {
+// calibrationFor writes samples with which the model runs; it returns their folder, "" when there are none.
+func calibrationFor(ctx context.Context, t *testing.T, b []byte) string {
+	m, err := onnx.Parse(b)
+	if err != nil {
+		return ""
+	}
+	prep, err := plan.Prepare(m, 0)
+	if err != nil {
+		return ""
+	}
+	set, err := zqonnx.Probes(ctx, prep.Model, data.Options{Limit: 2}, 1)
+	if err != nil {
+		return ""
+	}
+	dir := t.TempDir()
+	for i := range set.Len() {
+		for s := range set.Sequence(i) {
+			feeds, err := s.Feeds(nil)
+			if err != nil {
+				return ""
+			}
+			var file bytes.Buffer
+			z := npy.NewWriter(&file)
+			for _, name := range slices.Sorted(maps.Keys(feeds)) {
+				if err := z.Add(name, feeds[name]); err != nil {
+					return ""
+				}
+			}
+			if err := errors.Join(z.Close(), os.WriteFile(filepath.Join(dir, fmt.Sprintf("%d.npz", i)), file.Bytes(), 0o666)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	return dir
+}
+
+func quantizeBytes(ctx context.Context, b []byte, calib string) error {
 	m, err := onnx.Parse(b)
 	if err != nil {
 		return err
 	}
-	r, err := zqonnx.Quantize(ctx, m, zqonnx.Options{Threads: 1, Feeding: data.Options{Limit: 2}})
+	o := zqonnx.Options{Threads: 1, Feeding: data.Options{Limit: 2}, Calib: calib}
+	if calib != "" {
+		o.Activations = plan.ModeStatic
+	}
+	r, err := zqonnx.Quantize(ctx, m, o)
 	if err != nil {
 		return err
 	}

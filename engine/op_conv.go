@@ -33,11 +33,16 @@ func (s *convShape) set(r *run, w *window, groups int, x, f []int64) {
 	}
 	s.Geometry = w.geometry(r, x[2:], f[2:])
 	s.batch, s.in, s.out, s.groups, s.spatial = int(x[0]), int(x[1]), int(f[0]), groups, len(x)-2
-	if groups < 1 || s.in%groups != 0 || s.out%groups != 0 || int(f[1]) != s.in/groups {
+	if !divides(groups, x[1]) || !divides(groups, f[0]) || int(f[1]) != s.in/groups {
 		r.failf("X of shape %v, W of shape %v and group %d do not make a convolution: %w", clone(x), clone(f), groups, onnx.ErrBadModel)
 	}
 	s.filterIn, s.filterOut = s.in/groups, s.out/groups
 	s.depthwise = groups > 1 && s.filterIn == 1 && s.filterOut == 1
+}
+
+// divides reports whether so many groups can be made of channels. 0 channels are one group, not any number of them.
+func divides(groups int, channels int64) bool {
+	return groups >= 1 && int64(groups) <= max(channels, 1) && channels%int64(groups) == 0
 }
 
 func equalDims(a, b []int64) bool {
@@ -112,7 +117,7 @@ func makeConv(b *builder, n *onnx.Node) (kernel, error) {
 	}
 	groups := int(n.Int("group", 1))
 	source := b.constant(n.Input(1))
-	if source != nil && isFloat32(source) && source.Rank() >= 3 && groups > 0 && source.Dims[0]%int64(groups) == 0 {
+	if source != nil && isFloat32(source) && source.Rank() >= 3 && divides(groups, source.Dims[0]) {
 		f, err := source.Float32s()
 		if err != nil {
 			return nil, err

@@ -33,7 +33,7 @@ func makeConvTranspose(b *builder, n *onnx.Node) (kernel, error) {
 	c := &convTranspose{window: w, padding: n.Ints("output_padding"), outShape: n.Ints("output_shape")}
 	groups := int(n.Int("group", 1))
 	source := b.constant(n.Input(1))
-	if source != nil && isFloat32(source) && source.Rank() >= 3 && groups > 0 && source.Dims[0]%int64(groups) == 0 {
+	if source != nil && isFloat32(source) && source.Rank() >= 3 && divides(groups, source.Dims[0]) {
 		f, err := source.Float32s()
 		if err != nil {
 			return nil, err
@@ -98,7 +98,7 @@ func (c *convTranspose) place(x, f []int64, groups int) error {
 		return bad("one to three spatial axes are needed")
 	case w.kernel != nil && !equalDims(w.kernel, f[2:]):
 		return bad(fmt.Sprintf("kernel_shape is %v", w.kernel))
-	case groups < 1 || x[1] != f[0] || x[1]%int64(groups) != 0:
+	case x[1] != f[0] || !divides(groups, x[1]):
 		return bad("their channels do not fit")
 	case w.strides != nil && len(w.strides) != k || w.dilations != nil && len(w.dilations) != k || w.pads != nil && len(w.pads) != 2*k ||
 		c.padding != nil && len(c.padding) != k || c.outShape != nil && len(c.outShape) != k && len(c.outShape) != k+2:

@@ -120,7 +120,7 @@ func newConvInt8(b *builder, n *onnx.Node, w, z int) (*convInt8, error) {
 	c := &convInt8{window: win, inLast: b.channelsLast(n.Input(0)), outLast: b.channelsLast(n.Output(0))}
 	c.groups = int(n.Int("group", 1))
 	tw, tz := b.constant(n.Input(w)), b.constant(n.Input(z))
-	if tw != nil && (n.Input(z) == nil || tz != nil) && tw.Rank() >= 3 && c.groups > 0 && tw.Dims[0]%int64(c.groups) == 0 {
+	if tw != nil && (n.Input(z) == nil || tz != nil) && tw.Rank() >= 3 && divides(c.groups, tw.Dims[0]) {
 		if err := c.filters.pack(tw, tz, c.groups); err != nil {
 			return nil, err
 		}

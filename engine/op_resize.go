@@ -214,6 +214,9 @@ type taps struct {
 	outside bool // of the region that has pixels: the output is the extrapolation value
 }
 
+// bytesPerTap is about what the taps of an output take.
+const bytesPerTap = 64
+
 // tapsOf returns the taps of every output of an axis.
 func (z *resize) tapsOf(a *resizedAxis) []taps {
 	out := make([]taps, a.out)
@@ -255,6 +258,11 @@ func (z *resize) filter(a *resizedAxis, x, radius float64, weight func(d float64
 	stretch := 1.0
 	if z.antialias && a.scale < 1 {
 		stretch = float64(a.scale)
+	}
+	// Farther outside than the filter reaches all coordinates are alike; a region of interest may lie anywhere, and be NaN.
+	reach := radius/stretch + 1
+	if x = max(-reach, min(x, float64(a.in)+reach)); x != x {
+		x = 0
 	}
 	lo, hi := int(math.Floor(x-radius/stretch))+1, int(math.Ceil(x+radius/stretch))-1
 	if hi < lo { // x is a pixel and the radius is 1
@@ -304,9 +312,13 @@ func (s *resizer) run(r *run, z *resize, axes []resizedAxis) error {
 		}
 	}
 	y := r.out(0, tx.Type, dims...)
+	if y.Len() == 0 {
+		return nil
+	}
 	if !same {
 		s.axes, s.taps = axes, make([][]taps, len(axes))
 		for i := range axes {
+			r.fits(bytesPerTap * dims[i])
 			s.taps[i] = z.tapsOf(&axes[i])
 		}
 	}

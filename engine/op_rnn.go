@@ -70,6 +70,8 @@ func recurrent(c cell) maker {
 			if err := l.pack(w, r); err != nil {
 				return nil, err
 			}
+		} else {
+			w, r = nil, nil // packed in the run
 		}
 		return func(run *run) error {
 			tw, tr := run.in(1), run.in(2)

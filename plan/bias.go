@@ -1,6 +1,8 @@
 package plan
 
 import (
+	"errors"
+
 	"github.com/zqonnx/zqonnx/engine"
 	"github.com/zqonnx/zqonnx/onnx"
 	"github.com/zqonnx/zqonnx/quantize"
@@ -64,14 +66,14 @@ func (m *planner) correctBiases() error {
 		}
 	}
 	for i, s := range sites {
-		a, err := float[i].Means()
-		if err != nil {
+		a, errA := float[i].Means()
+		b, errB := quantized[i].Means()
+		if err := errors.Join(errA, errB); errors.Is(err, quantize.ErrNonFinite) || errors.Is(err, quantize.ErrNoValues) {
+			continue // nothing to correct by
+		} else if err != nil {
 			return err
 		}
-		b, err := quantized[i].Means()
-		if err != nil {
-			return err
-		}
+		var err error
 		if m.correction[s], err = quantize.CorrectBias(nil, a, b); err != nil {
 			return err
 		}

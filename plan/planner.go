@@ -199,13 +199,13 @@ func (m *planner) initial(s *Site) Scheme {
 	return WeightOnly
 }
 
-// biasIsConstant reports whether the node has no bias or a constant one that is the same for all rows of its output.
+// biasIsConstant reports whether the node has no bias or a constant, finite one that is the same for all rows of its output.
 func biasIsConstant(n *onnx.Node) bool {
 	if n.Input(2) == nil {
 		return true
 	}
 	b := constant(n, 2)
-	return b != nil && b.Type == onnx.Float32 && (b.Rank() == 0 || int64(b.Len()) == b.Dims[b.Rank()-1])
+	return b != nil && b.Type == onnx.Float32 && (b.Rank() == 0 || int64(b.Len()) == b.Dims[b.Rank()-1]) && isFinite(b)
 }
 
 // placeStatic lays out the integer regions, calibrates their tensors, breaks them up where ranges do not fit

@@ -174,7 +174,7 @@ func (l *layout) stands(n *onnx.Node, follows bool) bool {
 		}
 	}
 	for _, o := range n.Outputs() {
-		if o != nil && l.float[o] || l.float[l.end(n)] && !rule.FloatOut {
+		if o != nil && (l.float[o] || !isFloat32(o)) || l.float[l.end(n)] && !rule.FloatOut { // no floats: positions of MaxPool
 			return false
 		}
 	}

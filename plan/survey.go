@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/zqonnx/zqonnx/onnx"
 	"github.com/zqonnx/zqonnx/onnx/rewrite"
@@ -174,10 +175,8 @@ func refuse(s *Site) Reason {
 		if t.Type != onnx.Float32 {
 			return Reason{ID: "weights-not-float32", Text: fmt.Sprintf("the weights %q are %s; only float32 weights are quantized", v.Name(), t.Type)}
 		}
-		for _, x := range onnx.Data[float32](t) {
-			if x-x != 0 {
-				return Reason{ID: "weights-not-finite", Text: fmt.Sprintf("the weights %q hold NaN or infinite values", v.Name())}
-			}
+		if !isFinite(t) {
+			return Reason{ID: "weights-not-finite", Text: fmt.Sprintf("the weights %q hold NaN or infinite values", v.Name())}
 		}
 		elements += t.Len()
 		if dims, a := s.shape(i); a < len(dims) {
@@ -191,6 +190,11 @@ func refuse(s *Site) Reason {
 		return Reason{ID: weightsSmall, Text: fmt.Sprintf("%d weights in %d channels: each would have a scale of its own, which would save nothing", elements, channels)}
 	}
 	return Reason{}
+}
+
+// isFinite reports whether a float32 tensor holds no NaN and no infinite values.
+func isFinite(t *onnx.Tensor) bool {
+	return !slices.ContainsFunc(onnx.Data[float32](t), func(x float32) bool { return x-x != 0 })
 }
 
 // whyFloat gives the reason for a node that is no site and was not placed in integers.
