@@ -118,16 +118,25 @@ func (g *Graph) Keys() map[*Node]string {
 }
 
 func (g *Graph) addKeys(keys map[*Node]string, prefix string) {
-	count := map[string]int{}
-	for n := range g.Nodes() {
-		count[n.Name]++
-	}
-	for n := range g.Nodes() {
-		keys[n] = prefix + n.ownKey(count[n.Name] == 1)
+	for n, key := range g.LocalKeys() {
+		keys[n] = prefix + key
 		for _, s := range n.Subgraphs() {
 			s.addKeys(keys, keys[n]+"/"+s.role()+"/")
 		}
 	}
+}
+
+// LocalKeys returns the keys of g's own nodes without those of the owners in front.
+func (g *Graph) LocalKeys() map[*Node]string {
+	count := map[string]int{}
+	for n := range g.Nodes() {
+		count[n.Name]++
+	}
+	keys := map[*Node]string{}
+	for n := range g.Nodes() {
+		keys[n] = n.ownKey(count[n.Name] == 1)
+	}
+	return keys
 }
 
 // ownKey returns the key without prefix.

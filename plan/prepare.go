@@ -39,7 +39,7 @@ func Prepare(m *onnx.Model, opset int64) (*Prepared, error) {
 	}
 	// Keys outlive rewrites as names: where a pass replaces a node, its successor takes over the name.
 	for g := range rewrite.Graphs(m) {
-		for n, key := range localKeys(g) {
+		for n, key := range g.LocalKeys() {
 			n.Name = key
 		}
 	}
@@ -52,32 +52,6 @@ func Prepare(m *onnx.Model, opset int64) (*Prepared, error) {
 	}
 	log := func(pass, message string) { p.Log = append(p.Log, pass+": "+message) }
 	return p, prepare.Passes.Run(&rewrite.Context{Trace: p.Trace, Log: log}, m)
-}
-
-// localKeys returns the keys of g's nodes without the keys of the nodes around g.
-func localKeys(g *onnx.Graph) map[*onnx.Node]string {
-	count := map[string]int{}
-	for n := range g.Nodes() {
-		count[n.Name]++
-	}
-	keys := map[*onnx.Node]string{}
-	for n := range g.Nodes() {
-		keys[n] = n.Name
-		if n.Name == "" || count[n.Name] > 1 {
-			keys[n] = n.Op + ":" + firstOutput(n)
-		}
-	}
-	return keys
-}
-
-// firstOutput returns the name of the first output that is not left out.
-func firstOutput(n *onnx.Node) string {
-	for _, v := range n.Outputs() {
-		if v != nil {
-			return v.Name()
-		}
-	}
-	return ""
 }
 
 // possible reports whether there can be a tensor of the type: its fixed sizes alone must not exceed what can be counted.
