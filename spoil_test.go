@@ -9,13 +9,13 @@ import (
 	"math/rand/v2"
 	"os"
 	"path"
-	"path/filepath"
 	"slices"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
 
 	"github.com/zqonnx/zqonnx/internal/onnxpb"
+	"github.com/zqonnx/zqonnx/internal/shareddata"
 	"github.com/zqonnx/zqonnx/onnx"
 )
 
@@ -445,13 +445,13 @@ func spoiltSeeds(t testing.TB) [][]byte {
 
 // conformanceModels returns the models of nodes in ONNX's backend tests.
 func conformanceModels(t testing.TB) [][]byte {
-	dir := os.Getenv("ZQONNX_SHARED")
-	if dir == "" {
-		dir = filepath.Join("..", "shared")
-	}
-	file, err := os.Open(filepath.Join(dir, "conformance", "onnx-backend-tests.tar.gz"))
+	name, err := shareddata.Path(shareddata.Conformance)
 	if err != nil {
 		return nil
+	}
+	file, err := os.Open(name)
+	if err != nil {
+		t.Fatal(err)
 	}
 	defer file.Close()
 	z, err := gzip.NewReader(file)

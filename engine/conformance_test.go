@@ -14,11 +14,11 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/zqonnx/zqonnx/internal/shareddata"
 	"github.com/zqonnx/zqonnx/onnx"
 )
 
@@ -30,24 +30,10 @@ const (
 	absoluteTo = 1e-7
 )
 
-// sharedFolder returns the folder of models and conformance cases, which the repository does not contain.
-func sharedFolder(t testing.TB) string {
-	t.Helper()
-	dir := os.Getenv("ZQONNX_SHARED")
-	if dir == "" {
-		_, file, _, _ := runtime.Caller(0)
-		dir = filepath.Join(filepath.Dir(file), "..", "..", "shared")
-	}
-	if _, err := os.Stat(dir); err != nil {
-		t.Skipf("no folder of shared data: set ZQONNX_SHARED (%v)", err)
-	}
-	return dir
-}
-
 // TestConformance runs the ONNX project's backend cases in literal semantics. testdata/conformance_skip.txt lists those that
 // cannot pass, with the reason; go test ./engine -run TestConformance -update rewrites it.
 func TestConformance(t *testing.T) {
-	cases := readCases(t, filepath.Join(sharedFolder(t), "conformance", "onnx-backend-tests.tar.gz"))
+	cases := readCases(t)
 	skips := readSkips(t)
 	failed := map[string]string{}
 	passed, total := map[string]int{}, map[string]int{}
@@ -84,10 +70,14 @@ func TestConformance(t *testing.T) {
 }
 
 // readCases returns the files of each case, by group/case.
-func readCases(t *testing.T, path string) map[string]map[string][]byte {
-	f, err := os.Open(path)
+func readCases(t *testing.T) map[string]map[string][]byte {
+	path, err := shareddata.Path(shareddata.Conformance)
 	if err != nil {
 		t.Skip(err)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
 	}
 	defer f.Close()
 	z, err := gzip.NewReader(f)

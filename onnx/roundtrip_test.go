@@ -16,26 +16,23 @@ import (
 	"google.golang.org/protobuf/testing/protocmp"
 
 	"github.com/zqonnx/zqonnx/internal/onnxpb"
+	"github.com/zqonnx/zqonnx/internal/shareddata"
 )
 
 // sharedFile finds a file of the folder with real models and conformance cases, or skips the test.
-func sharedFile(t testing.TB, elem ...string) string {
+func sharedFile(t testing.TB, name string) string {
 	t.Helper()
-	dir := os.Getenv("ZQONNX_SHARED")
-	if dir == "" {
-		dir = "../../shared"
+	path, err := shareddata.Path(name)
+	if err != nil {
+		t.Skip(err)
 	}
-	name := filepath.Join(append([]string{dir}, elem...)...)
-	if _, err := os.Stat(name); err != nil {
-		t.Skipf("%s is not here; set ZQONNX_SHARED", filepath.Join(elem...))
-	}
-	return name
+	return path
 }
 
 // conformance calls f for every model of the official backend cases.
 func conformance(t testing.TB, f func(name string, b []byte)) {
 	t.Helper()
-	file, err := os.Open(sharedFile(t, "conformance", "onnx-backend-tests.tar.gz"))
+	file, err := os.Open(sharedFile(t, shareddata.Conformance))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,20 +2,15 @@ package plan
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/zqonnx/zqonnx/internal/shareddata"
 	"github.com/zqonnx/zqonnx/onnx"
 )
 
 // Sites of real models, by kind; behind a minus those that are refused.
 func TestSurveyOfRealModels(t *testing.T) {
-	shared := os.Getenv("ZQONNX_SHARED")
-	if shared == "" {
-		shared = "../../shared"
-	}
 	for _, c := range []struct{ model, want string }{
 		{"gtcrn", "product 12-6, conv 11-6, stored 25-7"},
 		{"kws-dscnn", "product 1-0, conv 9-0"},
@@ -31,9 +26,9 @@ func TestSurveyOfRealModels(t *testing.T) {
 		{"ultraface-rfb320", "conv 52-1"},
 	} {
 		t.Run(c.model, func(t *testing.T) {
-			path := filepath.Join(shared, "models", c.model, "model.onnx")
-			if _, err := os.Stat(path); err != nil {
-				t.Skipf("%s is not here; set ZQONNX_SHARED", c.model)
+			path, err := shareddata.Path("models/" + c.model + "/model.onnx")
+			if err != nil {
+				t.Skip(err)
 			}
 			m, err := onnx.Read(path)
 			if err != nil {

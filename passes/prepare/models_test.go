@@ -1,11 +1,10 @@
 package prepare
 
 import (
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/zqonnx/zqonnx/internal/shareddata"
 	"github.com/zqonnx/zqonnx/onnx"
 	"github.com/zqonnx/zqonnx/onnx/rewrite"
 )
@@ -13,10 +12,6 @@ import (
 // Real models stay valid after every pass, keep their inputs and outputs, and lose what they should; what they compute
 // is the business of the tests of each pass.
 func TestPassesOnRealModels(t *testing.T) {
-	shared := os.Getenv("ZQONNX_SHARED")
-	if shared == "" {
-		shared = "../../../shared"
-	}
 	for _, c := range []struct {
 		file  string
 		nodes int
@@ -35,9 +30,9 @@ func TestPassesOnRealModels(t *testing.T) {
 		{"ultraface-rfb320/model.onnx", 128, "BatchNormalization Constant Shape Gather Unsqueeze"},
 	} {
 		t.Run(c.file, func(t *testing.T) {
-			path := filepath.Join(shared, "models", c.file)
-			if _, err := os.Stat(path); err != nil {
-				t.Skipf("%s is not here; set ZQONNX_SHARED", c.file)
+			path, err := shareddata.Path("models/" + c.file)
+			if err != nil {
+				t.Skip(err)
 			}
 			m, err := onnx.Read(path)
 			if err != nil {
