@@ -9,7 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
-	"github.com/zqonnx/zqonnx/kernels/cpu"
+	"github.com/zqonnx/zqonnx/kernels/cpu/cputest"
 )
 
 var geometries = []Geometry{
@@ -20,15 +20,7 @@ var geometries = []Geometry{
 }
 
 func eachRung(t *testing.T, f func(t *testing.T, r *rand.Rand)) {
-	for _, rung := range cpu.All() {
-		t.Run(rung.String(), func(t *testing.T) {
-			if !rung.Available() {
-				t.Skip("this CPU lacks it")
-			}
-			defer cpu.Set(rung)()
-			f(t, rand.New(rand.NewPCG(5, 6)))
-		})
-	}
+	cputest.EachRung(t, func(t *testing.T) { f(t, rand.New(rand.NewPCG(5, 6))) })
 }
 
 func floats(r *rand.Rand, n int) []float32 {

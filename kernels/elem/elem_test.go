@@ -9,21 +9,9 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/zqonnx/zqonnx/kernels/cpu"
+	"github.com/zqonnx/zqonnx/kernels/cpu/cputest"
 	"github.com/zqonnx/zqonnx/kernels/mathf"
 )
-
-// eachRung runs a test on every rung of this machine.
-func eachRung(t *testing.T, f func(t *testing.T)) {
-	for _, rung := range cpu.All() {
-		t.Run(rung.String(), func(t *testing.T) {
-			if !rung.Available() {
-				t.Skip("this CPU lacks it")
-			}
-			defer cpu.Set(rung)()
-			f(t)
-		})
-	}
-}
 
 // anyFloat draws the edges often.
 func anyFloat() *rapid.Generator[float32] {
@@ -59,7 +47,7 @@ func TestBinary(t *testing.T) {
 		"Max": {Max[float32], Lift(func(a, b float32) float32 { return max(a, b) })},
 		"Min": {Min[float32], Lift(func(a, b float32) float32 { return min(a, b) })},
 	}
-	eachRung(t, func(t *testing.T) {
+	cputest.EachRung(t, func(t *testing.T) {
 		rapid.Check(t, func(t *rapid.T) {
 			name := rapid.SampledFrom([]string{"Add", "Sub", "Mul", "Div", "Max", "Min"}).Draw(t, "loop")
 			n := rapid.IntRange(0, 40).Draw(t, "n")
@@ -103,7 +91,7 @@ func TestUnaryBlocks(t *testing.T) {
 		"Swish":       func(d, s []float32, p, _ float32) { Swish(d, s, p) },
 	}
 	names := slices.Sorted(maps.Keys(loops))
-	eachRung(t, func(t *testing.T) {
+	cputest.EachRung(t, func(t *testing.T) {
 		rapid.Check(t, func(t *rapid.T) {
 			name := rapid.SampledFrom(names).Draw(t, "loop")
 			src := rapid.SliceOfN(anyFloat(), 0, 40).Draw(t, "x")
@@ -188,7 +176,7 @@ func TestActivations(t *testing.T) {
 
 // TestMaxMagnitude has every length of the last part of a block, with NaN and infinities.
 func TestMaxMagnitude(t *testing.T) {
-	eachRung(t, func(t *testing.T) {
+	cputest.EachRung(t, func(t *testing.T) {
 		rapid.Check(t, func(t *rapid.T) {
 			x := rapid.SliceOfN(anyFloat(), 0, 40).Draw(t, "x")
 			want := float32(0)

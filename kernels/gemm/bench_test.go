@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/zqonnx/zqonnx/kernels/cpu"
+	"github.com/zqonnx/zqonnx/kernels/cpu/cputest"
 	"github.com/zqonnx/zqonnx/kernels/gemm/internal/peak"
 )
 
@@ -56,17 +57,11 @@ func benchmark(b *testing.B, loops []peak.Loop, operations int, unit string, run
 }
 
 func benchEach(b *testing.B, f func(b *testing.B, m, k, n int)) {
-	for _, r := range cpu.All() {
+	cputest.EachRung(b, func(b *testing.B) {
 		for _, s := range benchShapes {
-			b.Run(fmt.Sprintf("%v/%dx%dx%d", r, s.m, s.k, s.n), func(b *testing.B) {
-				if !r.Available() {
-					b.Skipf("rung %v cannot run on this machine", r)
-				}
-				defer cpu.Set(r)()
-				f(b, s.m, s.k, s.n)
-			})
+			b.Run(fmt.Sprintf("%dx%dx%d", s.m, s.k, s.n), func(b *testing.B) { f(b, s.m, s.k, s.n) })
 		}
-	}
+	})
 }
 
 // ramp returns n small values that are not zero: zeros are slow in plain Go.

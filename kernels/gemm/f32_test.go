@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"github.com/zqonnx/zqonnx/kernels/cpu/cputest"
 )
 
 func checkF32(t rapid.TB, s shape, draw func() float32) {
@@ -57,7 +59,7 @@ func checkF32(t rapid.TB, s shape, draw func() float32) {
 }
 
 func TestF32(t *testing.T) {
-	eachRung(t, func(t *testing.T) {
+	cputest.EachRung(t, func(t *testing.T) {
 		rng := rand.New(rand.NewPCG(1, 2))
 		for _, s := range shapes() {
 			checkF32(t, s, func() float32 { return float32(rng.NormFloat64()) })
@@ -67,7 +69,7 @@ func TestF32(t *testing.T) {
 
 // Rows 4 KiB apart are moved before they are multiplied.
 func TestF32AliasingRows(t *testing.T) {
-	eachRung(t, func(t *testing.T) {
+	cputest.EachRung(t, func(t *testing.T) {
 		rng := rand.New(rand.NewPCG(1, 2))
 		for _, k := range []int{0, 7, 1024} {
 			checkF32(t, shape{m: 10, n: 9, k: k, padA: 1024 - k, parts: 1}, rng.Float32)
@@ -81,7 +83,7 @@ func TestF32Special(t *testing.T) {
 		0, float32(math.Copysign(0, -1)), 1, -1, inf, -inf, float32(math.NaN()), math.MaxFloat32, -math.MaxFloat32,
 		0x1p-149, -0x1p-149, 0x1p-126, 0x1.fffffep-127, 1 + 0x1p-23, 0x1p-24, 0x1p-75, 0x1p-12 + 0x1p-35,
 	}
-	eachRung(t, func(t *testing.T) {
+	cputest.EachRung(t, func(t *testing.T) {
 		rng := rand.New(rand.NewPCG(3, 4))
 		for k := range 12 {
 			for _, finite := range []bool{false, true} {
@@ -101,7 +103,7 @@ func TestF32Special(t *testing.T) {
 
 // A midpoint that two roundings get wrong must come out of every kernel and every column right.
 func TestF32RoundsOnce(t *testing.T) {
-	eachRung(t, func(t *testing.T) {
+	cputest.EachRung(t, func(t *testing.T) {
 		const m, n, k = 13, 97, 2
 		a, b, c := make([]float32, m*k), make([]float32, k*n), make([]float32, m*n)
 		for i := range m {
@@ -121,7 +123,7 @@ func TestF32RoundsOnce(t *testing.T) {
 }
 
 func TestF32Property(t *testing.T) {
-	eachRung(t, func(t *testing.T) {
+	cputest.EachRung(t, func(t *testing.T) {
 		rapid.Check(t, func(t *rapid.T) {
 			rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0))
 			scale := rapid.SampledFrom([]float64{1, 1e-20, 1e-38, 1e19}).Draw(t, "scale")
@@ -132,7 +134,7 @@ func TestF32Property(t *testing.T) {
 
 // The same bits on every machine, with every compiler setting: one fixed product, one fixed hash.
 func TestF32Golden(t *testing.T) {
-	eachRung(t, func(t *testing.T) {
+	cputest.EachRung(t, func(t *testing.T) {
 		const m, n, k = 31, 107, 211
 		rng := rand.New(rand.NewPCG(11, 12))
 		fill := func(length int) []float32 {

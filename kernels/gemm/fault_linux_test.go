@@ -7,6 +7,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/zqonnx/zqonnx/kernels/cpu/cputest"
 )
 
 // fenced returns n elements that end where unreadable memory begins.
@@ -31,7 +33,7 @@ func fenced[T any](t *testing.T, n int) []T {
 
 // Not a byte behind an operand may be read: a tensor may end where its file's mapping ends.
 func TestReadsNothingBehindOperands(t *testing.T) {
-	eachRung(t, func(t *testing.T) {
+	cputest.EachRung(t, func(t *testing.T) {
 		for _, d := range [][3]int{{1, 1, 1}, {9, 49, 7}, {8, 48, 5}, {13, 17, 34}, {6, 16, 2}, {1, 100, 13}, {70, 3, 3}} {
 			m, n, k := d[0], d[1], d[2]
 			t.Run(fmt.Sprint(d), func(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/zqonnx/zqonnx/kernels/cpu"
+	"github.com/zqonnx/zqonnx/kernels/cpu/cputest"
 	"pgregory.net/rapid"
 )
 
@@ -20,19 +21,6 @@ func TestMain(m *testing.M) {
 		}
 	}
 	os.Exit(m.Run())
-}
-
-// eachRung runs f as a subtest on every rung of the ladder that this machine has.
-func eachRung(t *testing.T, f func(t *testing.T)) {
-	for _, r := range cpu.All() {
-		t.Run(r.String(), func(t *testing.T) {
-			if !r.Available() {
-				t.Skipf("rung %v cannot run on this machine", r)
-			}
-			defer cpu.Set(r)()
-			f(t)
-		})
-	}
 }
 
 // shape of a product and of the memory around its operands.
@@ -186,7 +174,7 @@ func drawShape(t *rapid.T) shape {
 
 // Memory that served a larger product must not show in the next one.
 func TestReuse(t *testing.T) {
-	eachRung(t, func(t *testing.T) {
+	cputest.EachRung(t, func(t *testing.T) {
 		rng := rand.New(rand.NewPCG(9, 10))
 		f, i, s := new(PanelsF32), new(PanelsInt8), new(Scratch)
 		for _, d := range [][3]int{{20, 90, 70}, {3, 5, 7}, {9, 49, 33}, {2, 3, 0}, {1, 17, 2}} {
@@ -233,7 +221,7 @@ func TestReuse(t *testing.T) {
 
 // A steady product must not allocate, neither packing nor running.
 func TestNoAllocation(t *testing.T) {
-	eachRung(t, func(t *testing.T) {
+	cputest.EachRung(t, func(t *testing.T) {
 		const m, n, k = 11, 77, 35
 		s := new(Scratch)
 		fa, fb, fc := make([]float32, m*k), make([]float32, n*k), make([]float32, m*n)

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"github.com/zqonnx/zqonnx/kernels/cpu/cputest"
 )
 
 // codes describes the integer operands of a product.
@@ -99,7 +101,7 @@ func TestInt8(t *testing.T) {
 		{signedA: true, zerosA: 1, zerosB: perLine},
 		{signedB: true, zerosA: perLine, zerosB: perLine},
 	}
-	eachRung(t, func(t *testing.T) {
+	cputest.EachRung(t, func(t *testing.T) {
 		rng := rand.New(rand.NewPCG(5, 6))
 		for i, s := range shapes() {
 			checkInt8(t, s, variants[i%len(variants)], func() uint8 { return uint8(rng.Uint32()) }, func() int32 { return rng.Int32N(511) - 255 })
@@ -121,7 +123,7 @@ func TestInt8Extremes(t *testing.T) {
 		{255, codes{zerosA: perLine, zerosB: perLine}, false},
 		{-128, codes{signedA: true, signedB: true, zerosA: 1, zerosB: 1}, false},
 	}
-	eachRung(t, func(t *testing.T) {
+	cputest.EachRung(t, func(t *testing.T) {
 		for _, c := range cases {
 			for _, k := range []int{1, 2, 3, 4, 64, 1100} {
 				s := shape{m: 9, n: 51, k: k, parts: 1, accumulate: c.accumulate}
@@ -143,7 +145,7 @@ func TestInt8Extremes(t *testing.T) {
 }
 
 func TestInt8Property(t *testing.T) {
-	eachRung(t, func(t *testing.T) {
+	cputest.EachRung(t, func(t *testing.T) {
 		rapid.Check(t, func(t *rapid.T) {
 			rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0))
 			count := rapid.SampledFrom([]int{0, 1, perLine})

@@ -4,7 +4,7 @@ import (
 	"math"
 	"testing"
 
-	"github.com/zqonnx/zqonnx/kernels/cpu"
+	"github.com/zqonnx/zqonnx/kernels/cpu/cputest"
 )
 
 // ulps returns the distance of got from the real value want, in units of the last place of float32.
@@ -143,12 +143,8 @@ func TestSlices(t *testing.T) {
 		slice func(dst, src []float32)
 		one   func(float32) float32
 	}{{"Exp", Exp, ExpOf}, {"Tanh", Tanh, TanhOf}, {"Sigmoid", Sigmoid, SigmoidOf}, {"Erf", Erf, ErfOf}, {"Sqrt", Sqrt, sqrtOf}} {
-		for _, rung := range cpu.All() {
-			t.Run(f.name+"/"+rung.String(), func(t *testing.T) {
-				if !rung.Available() {
-					t.Skip("this CPU lacks it")
-				}
-				defer cpu.Set(rung)()
+		t.Run(f.name, func(t *testing.T) {
+			cputest.EachRung(t, func(t *testing.T) {
 				const guard = 0x7fc0beef
 				check := func(bits []uint32, inPlace bool) {
 					t.Helper()
@@ -202,7 +198,7 @@ func TestSlices(t *testing.T) {
 				}
 				flush()
 			})
-		}
+		})
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/zqonnx/zqonnx/kernels/cpu"
+	"github.com/zqonnx/zqonnx/kernels/cpu/cputest"
 )
 
 // results is everything this package computes of one row.
@@ -30,73 +31,60 @@ func all(x, scale, bias []float32) results {
 
 // TestRungs holds every rung to plain Go, and plain Go to float64.
 func TestRungs(t *testing.T) {
-	r := rand.New(rand.NewPCG(9, 10))
-	for n := 1; n < 70; n++ {
-		x, scale, bias := make([]float32, n), make([]float32, n), make([]float32, n)
-		var sum, squares, exps float64
-		for i := range x {
-			x[i], scale[i], bias[i] = float32(r.NormFloat64()*3), float32(r.NormFloat64()), float32(r.NormFloat64())
-			sum += float64(x[i])
-			squares += (float64(x[i]) - 0.5) * (float64(x[i]) - 0.5)
-			exps += math.Exp(float64(x[i]))
-		}
-		restore := cpu.Set(cpu.Go)
-		want := all(x, scale, bias)
-		restore()
-		for _, rung := range cpu.All()[1:] {
-			if !rung.Available() {
-				t.Logf("%v: not available here", rung)
-				continue
+	cputest.EachRung(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(9, 10))
+		for n := 1; n < 70; n++ {
+			x, scale, bias := make([]float32, n), make([]float32, n), make([]float32, n)
+			var sum, squares, exps float64
+			for i := range x {
+				x[i], scale[i], bias[i] = float32(r.NormFloat64()*3), float32(r.NormFloat64()), float32(r.NormFloat64())
+				sum += float64(x[i])
+				squares += (float64(x[i]) - 0.5) * (float64(x[i]) - 0.5)
+				exps += math.Exp(float64(x[i]))
 			}
-			restore := cpu.Set(rung)
-			got := all(x, scale, bias)
+			restore := cpu.Set(cpu.Go)
+			want := all(x, scale, bias)
 			restore()
-			if d := cmp.Diff(want, got); d != "" {
-				t.Fatalf("%v, %d elements: %s", rung, n, d)
+			if d := cmp.Diff(want, all(x, scale, bias)); d != "" {
+				t.Fatalf("%d elements: %s", n, d)
+			}
+			near := func(what string, got float32, want float64) {
+				t.Helper()
+				if math.Abs(float64(got)-want) > 2e-5*math.Max(1, math.Abs(want)) {
+					t.Errorf("%s of %d elements: %v, not %v", what, n, got, want)
+				}
+			}
+			near("sum", want.Sum, sum)
+			near("squares", want.Squares, squares)
+			near("mean", want.Mean, sum/float64(n))
+			for i, v := range x {
+				near("softmax", want.Softmax[i], math.Exp(float64(v))/exps)
+				near("log softmax", want.Log[i], float64(v)-math.Log(exps))
+				near("affine", want.Affine[i], float64((v-want.Mean)*want.Inverse*scale[i]+bias[i]))
 			}
 		}
-		near := func(what string, got float32, want float64) {
-			t.Helper()
-			if math.Abs(float64(got)-want) > 2e-5*math.Max(1, math.Abs(want)) {
-				t.Errorf("%s of %d elements: %v, not %v", what, n, got, want)
-			}
-		}
-		near("sum", want.Sum, sum)
-		near("squares", want.Squares, squares)
-		near("mean", want.Mean, sum/float64(n))
-		for i, v := range x {
-			near("softmax", want.Softmax[i], math.Exp(float64(v))/exps)
-			near("log softmax", want.Log[i], float64(v)-math.Log(exps))
-			near("affine", want.Affine[i], float64((v-want.Mean)*want.Inverse*scale[i]+bias[i]))
-		}
-	}
+	})
 }
 
 // TestGreatest has the edges: NaN counts only as the first element, −∞ masks.
 func TestGreatest(t *testing.T) {
 	nan, inf := float32(math.NaN()), float32(math.Inf(1))
-	r := rand.New(rand.NewPCG(11, 12))
-	for n := 1; n < 40; n++ {
-		x := make([]float32, n)
-		for i := range x {
-			x[i] = []float32{nan, inf, -inf, -1, 2, float32(r.NormFloat64())}[r.IntN(6)]
-		}
-		want := x[0]
-		for _, v := range x {
-			if v > want {
-				want = v
+	cputest.EachRung(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(11, 12))
+		for n := 1; n < 40; n++ {
+			x := make([]float32, n)
+			for i := range x {
+				x[i] = []float32{nan, inf, -inf, -1, 2, float32(r.NormFloat64())}[r.IntN(6)]
+			}
+			want := x[0]
+			for _, v := range x {
+				if v > want {
+					want = v
+				}
+			}
+			if got := greatest(x); got != want && (got == got || want == want) {
+				t.Errorf("the greatest of %v is %v, want %v", x, got, want)
 			}
 		}
-		for _, rung := range cpu.All() {
-			if !rung.Available() {
-				continue
-			}
-			restore := cpu.Set(rung)
-			got := greatest(x)
-			restore()
-			if got != want && (got == got || want == want) {
-				t.Errorf("%v: the greatest of %v is %v, want %v", rung, x, got, want)
-			}
-		}
-	}
+	})
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/zqonnx/zqonnx/kernels/conv"
-	"github.com/zqonnx/zqonnx/kernels/cpu"
+	"github.com/zqonnx/zqonnx/kernels/cpu/cputest"
 )
 
 // geometry is a window with padding, stride and dilation that leaves nothing symmetric.
@@ -42,15 +42,7 @@ func TestMax(t *testing.T) {
 }
 
 func eachRung(t *testing.T, f func(t *testing.T, r *rand.Rand)) {
-	for _, rung := range cpu.All() {
-		t.Run(rung.String(), func(t *testing.T) {
-			if !rung.Available() {
-				t.Skip("this CPU lacks it")
-			}
-			defer cpu.Set(rung)()
-			f(t, rand.New(rand.NewPCG(3, 4)))
-		})
-	}
+	cputest.EachRung(t, func(t *testing.T) { f(t, rand.New(rand.NewPCG(3, 4))) })
 }
 
 func checkMax[T Number](t *testing.T, channels int, value func() T) {

@@ -8,7 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
-	"github.com/zqonnx/zqonnx/kernels/cpu"
+	"github.com/zqonnx/zqonnx/kernels/cpu/cputest"
 )
 
 // The special values: ties, limits, what overflows, and what is no number.
@@ -42,20 +42,14 @@ func codes(r *rand.Rand, n int) []uint8 {
 
 // TestRungs holds every rung to the plain Go loops, at lengths around the vectors'.
 func TestRungs(t *testing.T) {
-	for _, rung := range cpu.All() {
-		t.Run(rung.String(), func(t *testing.T) {
-			if !rung.Available() {
-				t.Skip("this CPU lacks it")
+	cputest.EachRung(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(1, 2))
+		for _, n := range append(lengths(70), 255, 256, 300, 700) {
+			for _, signed := range []bool{false, true} {
+				checkRung(t, r, n, signed)
 			}
-			defer cpu.Set(rung)()
-			r := rand.New(rand.NewPCG(1, 2))
-			for _, n := range append(lengths(70), 255, 256, 300, 700) {
-				for _, signed := range []bool{false, true} {
-					checkRung(t, r, n, signed)
-				}
-			}
-		})
-	}
+		}
+	})
 }
 
 func lengths(n int) []int {
