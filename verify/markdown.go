@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"io"
 	"strings"
+
+	"github.com/zqonnx/zqonnx/internal/termtext"
 )
 
 // WriteMarkdown writes the report in GitHub's Markdown.
@@ -23,9 +25,9 @@ func (r *Report) WriteMarkdown(w io.Writer) error {
 		b.WriteString("\n")
 		rule := "|"
 		line := "|"
-		for _, c := range s.head() {
-			line += " " + c.text + " |"
-			if c.tone == right {
+		for j, h := range s.header {
+			line += " " + h + " |"
+			if s.rows[0][j].tone == right {
 				rule += " ---: |"
 			} else {
 				rule += " --- |"
@@ -56,7 +58,7 @@ func markdownCell(c cell) string {
 
 // markdownCode is a code span: its fence is longer than any run of backticks inside.
 func markdownCode(s string) string {
-	s = printable(s)
+	s = termtext.Printable(s)
 	fence := "`"
 	for strings.Contains(s, fence) {
 		fence += "`"
@@ -69,7 +71,7 @@ func markdownCode(s string) string {
 
 // markdownText keeps names from being read as markup.
 func markdownText(s string) string {
-	return markup.Replace(printable(s))
+	return markup.Replace(termtext.Printable(s))
 }
 
 var markup = strings.NewReplacer(

@@ -180,18 +180,6 @@ func TestTextFitsTheWidth(t *testing.T) {
 	}
 }
 
-func TestElide(t *testing.T) {
-	for _, c := range []struct {
-		text string
-		n    int
-		want string
-	}{{"abcdefgh", 8, "abcdefgh"}, {"abcdefgh", 7, "abc…fgh"}, {"abcdefgh", 4, "a…gh"}, {"äöüäöü", 3, "ä…ü"}} {
-		if got := elide(c.text, c.n); got != c.want {
-			t.Errorf("elide(%q, %d) = %q, want %q", c.text, c.n, got, c.want)
-		}
-	}
-}
-
 // A shell turns what is shown back into the name.
 func TestShellQuote(t *testing.T) {
 	for _, c := range []struct{ name, want string }{

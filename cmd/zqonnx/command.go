@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/zqonnx/zqonnx/internal/termtext"
 	"github.com/zqonnx/zqonnx/kernels/cpu"
 )
 
@@ -52,6 +53,9 @@ func find(name string) *command {
 	return nil
 }
 
+// defaultWidth is what a line has where nothing says how wide the terminal is.
+const defaultWidth = 80
+
 // env is the world around a command.
 type env struct {
 	stdin          io.Reader
@@ -74,7 +78,7 @@ func (e *env) colors(f *os.File) map[string]string {
 	if !e.colored(f) {
 		return nil
 	}
-	return map[string]string{"pass": escapeGood, "FAIL": escapeBad, "+": escapeGood, "-": escapeBad}
+	return map[string]string{"pass": termtext.Good, "FAIL": termtext.Bad, "+": termtext.Good, "-": termtext.Bad}
 }
 
 // dispatch runs the command that the arguments name.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/zqonnx/zqonnx/internal/termtext"
 	"github.com/zqonnx/zqonnx/onnx"
 )
 
@@ -232,12 +233,8 @@ var kinds = []struct{ kind, title string }{
 func (d delta) write(w io.Writer, colors map[string]string) error {
 	b := bufio.NewWriter(w)
 	line := func(sign, text string) {
-		escape, reset := colors[sign], ""
-		if escape != "" {
-			reset = escapeReset
-		}
 		for one := range strings.Lines(text) {
-			fmt.Fprintf(b, "%s%s %s%s\n", escape, sign, printable(strings.TrimSuffix(one, "\n")), reset)
+			fmt.Fprintln(b, termtext.Paint(sign+" "+termtext.Printable(strings.TrimSuffix(one, "\n")), colors[sign]))
 		}
 	}
 	for _, k := range kinds {

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/zqonnx/zqonnx/engine"
+	"github.com/zqonnx/zqonnx/internal/termtext"
 	"github.com/zqonnx/zqonnx/onnx"
 	"github.com/zqonnx/zqonnx/plan"
 	"github.com/zqonnx/zqonnx/target"
@@ -278,12 +279,12 @@ func (i *inspection) survey(prepared *onnx.Model) {
 
 // write writes the inspection for people.
 func (i *inspection) write(w io.Writer, width int) error {
-	t := table{width: width, indent: "  "}
+	t := termtext.Table{Width: width, Indent: "  ", Wrapped: true}
 	var opsets []string
 	for _, d := range slices.Sorted(maps.Keys(i.Opsets)) {
 		opsets = append(opsets, fmt.Sprintf("%s %d", d, i.Opsets[d]))
 	}
-	fmt.Fprintln(w, printable(i.Path))
+	fmt.Fprintln(w, termtext.Printable(i.Path))
 	rows := [][]string{{"size", byteText(i.Bytes)}, {"format", fmt.Sprintf("IR %d, %s", i.IR, strings.Join(opsets, ", "))}}
 	if i.Producer != "" {
 		rows = append(rows, []string{"made by", i.Producer})
@@ -303,7 +304,7 @@ func (i *inspection) write(w io.Writer, width int) error {
 		rows = append(rows, []string{label, fmt.Sprintf("%s: %d tensors, %d elements, %s", p.Type, p.Tensors, p.Elements, byteText(p.Bytes))})
 		label = ""
 	}
-	if err := t.write(w, rows); err != nil {
+	if err := t.Write(w, rows); err != nil {
 		return err
 	}
 
@@ -316,8 +317,8 @@ func (i *inspection) write(w io.Writer, width int) error {
 		}
 		rows = append(rows, []string{o.Op, fmt.Sprint(o.Count), fmt.Sprint(o.Prepared), text})
 	}
-	t.right = " rr"
-	if err := t.write(w, rows); err != nil {
+	t.Right = " rr"
+	if err := t.Write(w, rows); err != nil {
 		return err
 	}
 
@@ -329,7 +330,7 @@ func (i *inspection) write(w io.Writer, width int) error {
 	if len(rows) == 0 {
 		rows = [][]string{{"none"}}
 	}
-	if err := t.write(w, rows); err != nil {
+	if err := t.Write(w, rows); err != nil {
 		return err
 	}
 	if len(i.Refused) > 0 {
@@ -338,8 +339,8 @@ func (i *inspection) write(w io.Writer, width int) error {
 		for _, r := range i.Refused {
 			rows = append(rows, []string{r.Key, r.Op, r.Text})
 		}
-		t.right = ""
-		if err := t.write(w, rows); err != nil {
+		t.Right = ""
+		if err := t.Write(w, rows); err != nil {
 			return err
 		}
 	}
@@ -354,7 +355,7 @@ func (i *inspection) write(w io.Writer, width int) error {
 		notes = append(notes, "zqonnx cannot run it: "+i.NotRun)
 	}
 	for _, n := range notes {
-		fmt.Fprintf(w, "\n%s\n", strings.Join(wrap(printable(n), width), "\n"))
+		fmt.Fprintf(w, "\n%s\n", strings.Join(termtext.Wrap(termtext.Printable(n), width), "\n"))
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/zqonnx/zqonnx/internal/termtext"
 	"github.com/zqonnx/zqonnx/onnx/rewrite"
 	"github.com/zqonnx/zqonnx/passes/emit"
 	"github.com/zqonnx/zqonnx/passes/prepare"
@@ -16,7 +17,7 @@ const passesHelp = ""
 
 func passesCommand(*pflag.FlagSet) action {
 	return func(_ context.Context, e *env, _ []string) error {
-		t := table{width: cmp.Or(terminalWidth(e.stdout), defaultWidth), indent: "  "}
+		t := termtext.Table{Width: cmp.Or(terminalWidth(e.stdout), defaultWidth), Indent: "  ", Wrapped: true}
 		for i, p := range []struct {
 			title string
 			rewrite.Pipeline
@@ -32,7 +33,7 @@ func passesCommand(*pflag.FlagSet) action {
 			for _, pass := range p.Pipeline {
 				rows = append(rows, []string{pass.Name, pass.Doc})
 			}
-			if err := t.write(e.stdout, rows); err != nil {
+			if err := t.Write(e.stdout, rows); err != nil {
 				return as(errNotWritten, err)
 			}
 		}

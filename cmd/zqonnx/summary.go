@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/zqonnx/zqonnx/data"
+	"github.com/zqonnx/zqonnx/internal/termtext"
 	"github.com/zqonnx/zqonnx/plan"
 	"github.com/zqonnx/zqonnx/verify"
 )
@@ -49,7 +50,7 @@ func (j *quantizeJob) summarize() {
 	if j.noWriteOnFail && j.report != nil && !j.report.Pass() {
 		written += " (not written)"
 	}
-	fmt.Fprintln(w, printable(fmt.Sprintf("%s → %s, %s", j.in.file.Path, written, seconds(time.Since(j.begin)))))
+	fmt.Fprintln(w, termtext.Printable(fmt.Sprintf("%s → %s, %s", j.in.file.Path, written, seconds(time.Since(j.begin)))))
 	rows := [][]string{{"size", sizeText(j.in.file.Bytes, j.file.Bytes)}, {"nodes", schemeCounts(j.result.Plan)}}
 	add := func(label string, lines ...string) {
 		for _, l := range lines {
@@ -67,12 +68,14 @@ func (j *quantizeJob) summarize() {
 	} else {
 		add("outputs", outputLines(j.report)...)
 	}
-	t := table{width: width, indent: "  "}
-	_ = t.write(w, rows)
+	t := termtext.Table{Width: width, Indent: "  ", Wrapped: true}
+	_ = t.Write(w, rows)
 	if j.report != nil {
-		t.elided, t.right = 1, "  rr"
-		_ = t.write(w, worstRows(j.report))
-		_ = table{width: width, indent: "  ", colors: j.env.colors(w)}.write(w, gateRows(j.report))
+		t.Elided, t.Right = 1, "  rr"
+		_ = t.Write(w, worstRows(j.report))
+		colors := j.env.colors(w)
+		t.Elided, t.Right, t.Escape = 0, "", func(_, _ int, cell string) string { return colors[cell] }
+		_ = t.Write(w, gateRows(j.report))
 	}
 }
 
@@ -224,5 +227,5 @@ func writePlanTable(w io.Writer, width int, p *plan.Plan) error {
 	for _, n := range p.Nodes {
 		rows = append(rows, []string{n.Key, n.Op, string(n.Scheme), n.Reason.Text})
 	}
-	return table{width: width}.write(w, rows)
+	return termtext.Table{Width: width, Wrapped: true}.Write(w, rows)
 }

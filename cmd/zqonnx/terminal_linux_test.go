@@ -13,6 +13,8 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/zqonnx/zqonnx/internal/termtext"
 )
 
 // openTerminal returns both ends of a terminal of 80 columns.
@@ -75,7 +77,7 @@ func TestTerminal(t *testing.T) {
 	fits := func(t *testing.T, screen string) {
 		t.Helper()
 		for l := range strings.Lines(screen) {
-			l = strings.NewReplacer(escapeGood, "", escapeBad, "", escapeReset, "").Replace(l)
+			l = strings.NewReplacer(termtext.Good, "", termtext.Bad, "", termtext.Reset, "").Replace(l)
 			if n := utf8.RuneCountInString(strings.TrimSuffix(l, "\n")); n > 80 && !strings.HasPrefix(l, "/") && !strings.HasPrefix(l, "zqonnx: ") {
 				t.Errorf("%d columns: %s", n, l)
 			}
@@ -83,7 +85,7 @@ func TestTerminal(t *testing.T) {
 	}
 	t.Run("colours", func(t *testing.T) {
 		screen, code := onTerminal(t, false, []string{"NO_COLOR=", "TERM=xterm"}, gate...)
-		if code != 5 || !strings.Contains(screen, escapeGood+"pass"+escapeReset) || !strings.Contains(screen, escapeBad+"FAIL"+escapeReset) {
+		if code != 5 || !strings.Contains(screen, termtext.Good+"pass"+termtext.Reset) || !strings.Contains(screen, termtext.Bad+"FAIL"+termtext.Reset) {
 			t.Errorf("exit code %d, screen:\n%s", code, screen)
 		}
 		fits(t, screen)
