@@ -60,9 +60,10 @@ type Node struct {
 
 // Weights says how a node's constant operand is quantized: symmetric, zero point 0.
 type Weights struct {
-	Type     string `json:"type"` // "int8"
-	Axis     int    `json:"axis"` // of the channels that have a scale each, in the tensor as the model stores it; -1: one scale
-	Rounding string `json:"rounding"`
+	Type     string  `json:"type"` // "int8"
+	Axis     int     `json:"axis"` // of the channels that have a scale each, in the tensor as the model stores it; -1: one scale
+	Rounding string  `json:"rounding"`
+	Solved   *Solved `json:"solved,omitempty"` // of a learned rounding
 	// Correction is added to the bias, per output channel: what quantization takes from the mean of the output.
 	Correction []float32 `json:"bias_correction,omitempty"`
 }
@@ -169,8 +170,12 @@ func (n *Node) check() error {
 	case Float, Fused:
 	case Static, Dynamic, Token, WeightOnly:
 		if w := n.Weights; w != nil {
-			if _, ok := quantize.RoundingNamed(w.Rounding); !ok || w.Type != "int8" || w.Axis < -1 {
+			r, ok := quantize.RoundingNamed(w.Rounding)
+			if !ok || w.Type != "int8" || w.Axis < -1 {
 				return fmt.Errorf("weights of type %q, axis %d, rounding %q are unknown", w.Type, w.Axis, w.Rounding)
+			}
+			if r.Learned != (w.Solved != nil) {
+				return fmt.Errorf("rounding %q, with solved codes: %v", w.Rounding, w.Solved != nil)
 			}
 		}
 	default:

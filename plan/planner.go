@@ -73,7 +73,8 @@ type planner struct {
 	sqnr       map[string]float64 // of each candidate of the guard, alone
 	guarded    map[*onnx.Value]Reason
 	correction map[*Site][]float32
-	rounding   map[*Site]string // the best measured
+	rounding   map[*Site]string                       // the best measured
+	learned    map[*Site]map[string]*quantize.Weights // codes found from data, by rounding
 }
 
 // Make plans a prepared model. Facts it measures and the reasons it decides by are in the plan.
@@ -85,7 +86,7 @@ func Make(ctx context.Context, prep *Prepared, o Options) (*Plan, error) {
 		Options: o, ctx: ctx, prep: prep, graph: prep.Model.Graph, sites: Survey(prep.Model),
 		scheme: map[*Site]Scheme{}, why: map[*onnx.Node]Reason{}, float: map[*onnx.Value]bool{},
 		params: map[*onnx.Value]Activation{}, simW: map[*Site]change{}, weightValues: map[int][]float32{}, keys: prep.Model.Graph.Keys(),
-		cheaper: map[*Site]float64{}, unpaid: map[*Site]Reason{}, sqnr: map[string]float64{}, guarded: map[*onnx.Value]Reason{}, correction: map[*Site][]float32{}, rounding: map[*Site]string{},
+		cheaper: map[*Site]float64{}, unpaid: map[*Site]Reason{}, sqnr: map[string]float64{}, guarded: map[*onnx.Value]Reason{}, correction: map[*Site][]float32{}, rounding: map[*Site]string{}, learned: map[*Site]map[string]*quantize.Weights{},
 	}
 	m.filter()
 	if err := m.measureShapes(); err != nil {
@@ -489,6 +490,9 @@ func (m *planner) plan() *Plan {
 		}
 		if s != nil && d.Scheme != Float {
 			d.Weights = &Weights{Type: "int8", Axis: s.Axes[0], Rounding: cmp.Or(m.rounding[s], s.Rounding()), Correction: m.correction[s]}
+			if q := m.learned[s][m.rounding[s]]; q != nil {
+				d.Weights.Solved = newSolved(q)
+			}
 		}
 		p.Nodes = append(p.Nodes, d)
 	}

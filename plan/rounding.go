@@ -33,6 +33,9 @@ func (m *planner) chooseRoundings() error {
 			outside = append(outside, s)
 		}
 	}
+	if err := m.solve(outside); err != nil {
+		return err
+	}
 	if err := m.chooseByOutput(outside); err != nil {
 		return err
 	}
@@ -43,7 +46,7 @@ func (m *planner) chooseRoundings() error {
 func (m *planner) roundings(s *Site) ([]change, error) {
 	changes := make([]change, len(quantize.Roundings))
 	for i, r := range quantize.Roundings {
-		if r.Name == "squant" && s.Axes[0] != 0 {
+		if r.Name == "squant" && s.Axes[0] != 0 || r.Learned && m.learned[s][r.Name] == nil {
 			continue
 		}
 		var err error

@@ -31,11 +31,12 @@ type trial struct {
 
 // runner measures changes of the float model on a few samples that it keeps.
 type runner struct {
-	program *engine.Program
-	outputs []string // the float outputs that are compared
-	trials  []trial
-	dims    map[string][]int64 // of the tapped tensors, in the first trial
-	values  float64            // computed in one run of the first trial
+	program   *engine.Program
+	outputs   []string // the float outputs that are compared
+	trials    []trial
+	sequences []int              // of the set, from which the trials are
+	dims      map[string][]int64 // of the tapped tensors, in the first trial
+	values    float64            // computed in one run of the first trial
 }
 
 // newRunner compiles the model and runs up to limit samples of the set in float, spread over its sequences. The dims of
@@ -67,7 +68,8 @@ func newRunner(ctx context.Context, m *onnx.Model, p *engine.Program, set *data.
 	for i := range min(limit, set.Len()) {
 		var outputs map[string]*onnx.Tensor
 		k := 0
-		for s := range set.Sequence(i * set.Len() / min(limit, set.Len())) {
+		r.sequences = append(r.sequences, i*set.Len()/min(limit, set.Len()))
+		for s := range set.Sequence(r.sequences[i]) {
 			if k == each {
 				break
 			}

@@ -77,9 +77,12 @@ func (m *planner) rounded(s *Site, rounding string) (change, error) {
 		if rounding != "" && i == 0 {
 			w = &Weights{Type: "int8", Axis: s.Axes[0], Rounding: rounding}
 		}
-		q, err := QuantizeSite(s, i, w)
-		if err != nil {
-			return nil, err
+		q := m.learned[s][rounding]
+		if q == nil {
+			var err error
+			if q, err = QuantizeSite(s, i, w); err != nil {
+				return nil, err
+			}
 		}
 		c[engine.Edge{Node: s.Key, Input: in}] = m.values(q, in)
 	}

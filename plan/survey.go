@@ -254,11 +254,16 @@ func QuantizeSite(s *Site, i int, w *Weights) (*quantize.Weights, error) {
 	if err != nil {
 		return nil, fmt.Errorf("weights %q: %w", v.Name(), err)
 	}
+	if w != nil && w.Solved != nil {
+		if err := w.Solved.apply(q); err != nil {
+			return nil, fmt.Errorf("weights %q: %w", v.Name(), err)
+		}
+		return q, nil
+	}
 	q.Refine(x)
 	r, ok := quantize.RoundingNamed(rounding)
 	if !ok {
 		return nil, fmt.Errorf("weights %q: unknown rounding %q", v.Name(), rounding)
 	}
-	r.Apply(q, x, s.kernel(i))
-	return q, nil
+	return q, r.Apply(q, x, quantize.Layer{Kernel: s.kernel(i)})
 }

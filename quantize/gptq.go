@@ -2,7 +2,6 @@ package quantize
 
 import (
 	"cmp"
-	"fmt"
 	"math"
 	"slices"
 
@@ -20,11 +19,12 @@ const Damping = 0.01
 //
 // With H = XX + λI, λ = Damping·mean(diagonal), the error of a channel is eᵀHe, e = w − ŵ.
 type Solver struct {
-	k      int
-	h      []float64       // [K, K], damped
-	order  []int           // GPTQ's order: the inputs with most energy first
-	upper  []float32       // [K, K]: U[i,j]/U[i,i], where H[r, r] = UᵀU for r = order turned round
-	panels *gemm.PanelsF32 // H
+	k       int
+	h       []float64       // [K, K], damped
+	order   []int           // GPTQ's order: the inputs with most energy first
+	upper   []float32       // [K, K]: U[i,j]/U[i,i], where H[r, r] = UᵀU for r = order turned round
+	panels  *gemm.PanelsF32 // H
+	damping float64
 }
 
 // NewSolver prepares what a Gram says of a layer's input. Where the samples are fewer than the inputs, damping is raised.
@@ -44,20 +44,20 @@ func NewSolver(g *Gram) (*Solver, error) {
 	if mean == 0 {
 		mean = 1 // nothing but zeros was seen: all columns are alike
 	}
-	damping := Damping * mean * max(1, float64(k)/float64(g.Rows))
+	s.damping = Damping * mean * max(1, float64(k)/float64(g.Rows))
 	for i := range k {
 		if s.h[i*k+i] == 0 {
 			s.h[i*k+i] = mean // a dead input: its weights are rounded for themselves
 		}
-		s.h[i*k+i] += damping
+		s.h[i*k+i] += s.damping
 	}
 	return s, nil
 }
 
 // factor computes U, once.
-func (s *Solver) factor() error {
+func (s *Solver) factor() {
 	if s.upper != nil {
-		return nil
+		return
 	}
 	k := s.k
 	s.order = make([]int, k)
@@ -72,9 +72,13 @@ func (s *Solver) factor() error {
 			turned.SetSym(i, j, s.h[a*k+s.order[k-1-j]])
 		}
 	}
+	// Sums that cancel, as those of centred inputs do, may leave a little less than a Gram: more damping then.
 	var c mat.Cholesky
-	if !c.Factorize(turned) {
-		return fmt.Errorf("the Gram matrix of %d inputs is not positive definite", k)
+	for more := s.damping; !c.Factorize(turned); more *= 4 {
+		for i := range k {
+			s.h[i*k+i] += more
+			turned.SetSym(i, i, turned.At(i, i)+more)
+		}
 	}
 	var t mat.TriDense
 	c.UTo(&t)
@@ -85,7 +89,6 @@ func (s *Solver) factor() error {
 			s.upper[i*k+j] = float32(u.Data[i*u.Stride+j] / u.Data[i*u.Stride+i])
 		}
 	}
-	return nil
 }
 
 // gptqBlock is the number of inputs after which the errors made are carried to all that follow, in one product.
@@ -96,10 +99,8 @@ const gptqBlock = 64
 // It is written as Babai's nearest plane: with H = UᵀU the error is ‖Ue‖², and from the last row of U up, each code is the one
 // that brings its row nearest to 0: w + Σ U[i,j]·e[j]/U[i,i]. That is GPTQ's result (Chen et al., 2507.18553) without the inverse
 // of H and with the errors of the weights themselves.
-func (s *Solver) GPTQ(r *Rows) error {
-	if err := s.factor(); err != nil {
-		return err
-	}
+func (s *Solver) GPTQ(r *Rows) {
+	s.factor()
 	k, n := s.k, r.N
 	carried := make([]float32, n*k) // Σ U[i,j]/U[i,i]·e[j] over finished j, in U's order
 	errors := make([]float32, n*gptqBlock)
@@ -128,7 +129,6 @@ func (s *Solver) GPTQ(r *Rows) error {
 		}
 		end = begin
 	}
-	return nil
 }
 
 // descendSweeps bounds the rounds of Descend; few channels need more than five.
@@ -280,12 +280,10 @@ func quadratic(a *mat.SymDense, b []float64, s []float32) float64 {
 
 // Improve runs f on r and takes back what it did to the codes and scales of channels whose error rose. It returns the error
 // of every channel afterwards.
-func (s *Solver) Improve(r *Rows, f func(*Rows) error) ([]float64, error) {
+func (s *Solver) Improve(r *Rows, f func(*Rows)) []float64 {
 	before := s.Loss(r)
 	codes, scales := slices.Clone(r.Codes), slices.Clone(r.Scales)
-	if err := f(r); err != nil {
-		return nil, err
-	}
+	f(r)
 	after := s.Loss(r)
 	blocks := r.blocks()
 	for c := range r.N {
@@ -295,5 +293,5 @@ func (s *Solver) Improve(r *Rows, f func(*Rows) error) ([]float64, error) {
 			copy(r.Scales[c*blocks:][:blocks], scales[c*blocks:])
 		}
 	}
-	return after, nil
+	return after
 }

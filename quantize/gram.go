@@ -2,7 +2,6 @@ package quantize
 
 import (
 	"fmt"
-	"math"
 
 	"github.com/zqonnx/zqonnx/kernels/gemm"
 )
@@ -95,14 +94,23 @@ func (g *Gram) Err() error {
 	return nil
 }
 
+// cancelled is the share of a sum of squares at or below which what is left of it without the mean is rounding.
+const cancelled = 1e-6 // XX is summed in float32 for 512 rows at a time
+
 // Centred returns the Gram of x − mean(x): what a layer's error depends on when its bias makes up for the mean of it.
 func (g *Gram) Centred() *Gram {
 	c := &Gram{K: g.K, Rows: g.Rows, XX: make([]float64, len(g.XX)), Sum: make([]float64, g.K)}
+	constant := make([]bool, g.K)
 	for i := range g.K {
-		for j := i; j < g.K; j++ {
-			c.XX[i*g.K+j] = g.XX[i*g.K+j] - float64(g.Sum[i]*g.Sum[j])/float64(max(g.Rows, 1))
+		square := g.XX[i*g.K+i]
+		constant[i] = square-float64(g.Sum[i]*g.Sum[i])/float64(max(g.Rows, 1)) <= cancelled*square
+	}
+	for i := range g.K {
+		for j := i; j < g.K && !constant[i]; j++ {
+			if !constant[j] {
+				c.XX[i*g.K+j] = g.XX[i*g.K+j] - float64(g.Sum[i]*g.Sum[j])/float64(max(g.Rows, 1))
+			}
 		}
-		c.XX[i*g.K+i] = math.Max(c.XX[i*g.K+i], 0)
 	}
 	return c
 }

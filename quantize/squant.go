@@ -6,35 +6,10 @@ import (
 	"slices"
 )
 
-// A Rounding is a way to choose the codes of weights without knowing their inputs. Each is one function and one row; which
-// fits a layer is measured.
-type Rounding struct {
-	Name, Doc string
-	// Apply rounds q's codes anew from w, the weights q was made from. kernel is how many consecutive weights of a channel see
-	// neighbouring inputs: kH·kW of a Conv, 1 of a matrix.
-	Apply func(q *Weights, w []float32, kernel int)
-}
-
-// Roundings are the known ones; the first is what QuantizeWeights does.
-var Roundings = []Rounding{
-	{Name: "rtn", Doc: "each weight to the nearest code", Apply: func(*Weights, []float32, int) {}},
-	{Name: "squant", Doc: "errors cancel over kernels and channels (SQuant)", Apply: (*Weights).Balance},
-	{Name: "diffusion", Doc: "errors are carried on to the next weight of the channel", Apply: (*Weights).Diffuse},
-}
-
-// RoundingNamed returns the row of that name.
-func RoundingNamed(name string) (Rounding, bool) {
-	i := slices.IndexFunc(Roundings, func(r Rounding) bool { return r.Name == name })
-	if i < 0 {
-		return Rounding{}, false
-	}
-	return Roundings[i], true
-}
-
 // Diffuse rounds every channel in memory order and carries each error on to the next weight, so that the errors of any run
 // of neighbours sum to at most one step. Where neighbouring weights see alike inputs (a filter over a signal, a transform of
 // one) their errors then cancel: rounding noise moves to frequencies the input does not have. Elsewhere it costs 3 dB.
-func (q *Weights) Diffuse(w []float32, _ int) {
+func (q *Weights) Diffuse(w []float32) {
 	l := layoutOf(q.Dims, q.Axis)
 	lo, hi := float64(q.Grid.Min), float64(q.Grid.Max)
 	for c, s := range q.Scales {

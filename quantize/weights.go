@@ -9,14 +9,16 @@ import (
 // PerTensor is the axis of weights that have one scale for all of them.
 const PerTensor = -1
 
-// Weights are the codes of a constant tensor and their scales; zero points are
-// 0. The value of an element is f32(f32(code)·scale of its channel).
+// Weights are the codes of a constant tensor and their scales. The value of an
+// element is f32(f32(code−zero)·scale).
 type Weights struct {
 	Grid   Grid
 	Dims   []int64
-	Axis   int       // whose channels have a scale each, or PerTensor
+	Axis   int       // whose channels have scales of their own, or PerTensor
+	Block  int       // weights of a channel, one after the other, that share a scale; 0: all of them
 	Codes  []int8    // row-major, as many as the product of Dims
-	Scales []float32 // Dims[Axis] of them, or one
+	Scales []float32 // [channels, blocks of a channel]
+	Zeros  []int8    // zero points beside Scales; nil: all 0
 }
 
 // QuantizeWeights rounds the row-major tensor w to the symmetric grid g, with
@@ -84,13 +86,90 @@ func (q *Weights) Dequantize() []float32 {
 
 // DequantizeTo writes the values of the codes to w, which has their length.
 func (q *Weights) DequantizeTo(w []float32) {
-	layoutOf(q.Dims, q.Axis).each(func(c, from, to int) {
-		Dequantize(w[from:to], q.Codes[from:to], Params{Scale: q.Scales[c]})
+	l := layoutOf(q.Dims, q.Axis)
+	blocks := max(len(q.Scales)/l.channels, 1)
+	if l.inner == 1 { // the runs are single weights: a row has one of each channel
+		for i := range l.outer {
+			b := 0
+			if q.Block > 0 {
+				b = i / q.Block
+			}
+			codes, row := q.Codes[i*l.channels:][:l.channels], w[i*l.channels:][:l.channels]
+			for c, code := range codes {
+				at := c*blocks + b
+				row[c] = q.value(code, at)
+			}
+		}
+		return
+	}
+	l.each(func(c, from, to int) {
+		for at := c * blocks; from < to; at++ {
+			end := to
+			if q.Block > 0 {
+				end = min(from+q.Block, to)
+			}
+			p := Params{Scale: q.Scales[at]}
+			if q.Zeros != nil {
+				p.ZeroPoint = int32(q.Zeros[at])
+			}
+			Dequantize(w[from:end], q.Codes[from:end], p)
+			from = end
+		}
 	})
 }
 
-// ScaleDims is the shape in which Scales broadcast over Dims: [O,1,1,1] for
-// axis 0 of a Conv, [V,1] for the rows of a table, all ones per tensor.
+func (q *Weights) value(code int8, at int) float32 {
+	v := int32(code)
+	if q.Zeros != nil {
+		v -= int32(q.Zeros[at])
+	}
+	return float32(float32(v) * q.Scales[at])
+}
+
+// Rows returns channels from…to of w, the weights q was made from, in the form in which they are solved for. Codes and
+// scales are copies; SetRows brings them back.
+func (q *Weights) Rows(w []float32, from, to int) *Rows {
+	l := layoutOf(q.Dims, q.Axis)
+	r := &Rows{N: to - from, K: l.outer * l.inner, Grid: q.Grid, Block: q.Block}
+	if r.Block == 0 {
+		r.Block = r.K
+	}
+	r.W, r.Codes = make([]float32, r.N*r.K), make([]int8, r.N*r.K)
+	q.eachRun(l, from, to, func(row, at, n int) {
+		copy(r.W[row:row+n], w[at:])
+		copy(r.Codes[row:row+n], q.Codes[at:])
+	})
+	blocks := r.blocks()
+	r.Scales = slices.Clone(q.Scales[from*blocks : to*blocks])
+	if q.Zeros != nil {
+		r.Zeros = slices.Clone(q.Zeros[from*blocks : to*blocks])
+	}
+	return r
+}
+
+// SetRows takes codes, scales and zero points of channels from… over.
+func (q *Weights) SetRows(r *Rows, from int) {
+	l := layoutOf(q.Dims, q.Axis)
+	q.eachRun(l, from, from+r.N, func(row, at, n int) { copy(q.Codes[at:at+n], r.Codes[row:]) })
+	copy(q.Scales[from*r.blocks():], r.Scales)
+	if r.Zeros != nil {
+		copy(q.Zeros[from*r.blocks():], r.Zeros)
+	}
+}
+
+// eachRun calls f for the contiguous runs of channels from…to: n weights at, which lie at row in [to−from, K].
+func (q *Weights) eachRun(l layout, from, to int, f func(row, at, n int)) {
+	k := l.outer * l.inner
+	for o := range l.outer {
+		for c := from; c < to; c++ {
+			f((c-from)*k+o*l.inner, (o*l.channels+c)*l.inner, l.inner)
+		}
+	}
+}
+
+// ScaleDims is the shape in which the scales of whole channels broadcast over
+// Dims: [O,1,1,1] for axis 0 of a Conv, [V,1] for the rows of a table, all ones
+// per tensor.
 func (q *Weights) ScaleDims() []int64 {
 	d := slices.Repeat([]int64{1}, len(q.Dims))
 	if q.Axis != PerTensor {
@@ -101,6 +180,6 @@ func (q *Weights) ScaleDims() []int64 {
 
 func (q *Weights) clone() *Weights {
 	r := *q
-	r.Codes, r.Scales = slices.Clone(q.Codes), slices.Clone(q.Scales)
+	r.Codes, r.Scales, r.Zeros = slices.Clone(q.Codes), slices.Clone(q.Scales), slices.Clone(q.Zeros)
 	return &r
 }

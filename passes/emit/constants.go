@@ -53,6 +53,7 @@ type storedKey struct {
 	value       *onnx.Value
 	axis        int
 	rounding    string
+	solved      string // codes and scales found from data
 	arrangement arrangement
 }
 
@@ -64,9 +65,9 @@ type stored struct {
 
 // weights stores constant operand i of a site.
 func (e *emitter) weights(s *plan.Site, i int, w *plan.Weights, a arrangement) (*stored, error) {
-	key := storedKey{s.Weight(i), s.Axes[i], s.Rounding(), a}
+	key := storedKey{value: s.Weight(i), axis: s.Axes[i], rounding: s.Rounding(), arrangement: a}
 	if w != nil {
-		key.rounding = w.Rounding
+		key.rounding, key.solved = w.Rounding, w.Solved.Key()
 		if w.Axis == quantize.PerTensor {
 			key.axis = quantize.PerTensor
 		}

@@ -39,7 +39,7 @@ func (e *emitter) gates(s *plan.Site, i int, w *plan.Weights) (*stored, error) {
 	if t.Rank() != 3 {
 		return nil, fmt.Errorf("%w: weights %q have shape %v", onnx.ErrBadModel, v.Name(), t.Dims)
 	}
-	key := storedKey{v, s.Axes[i], s.Rounding(), transposed}
+	key := storedKey{value: v, axis: s.Axes[i], rounding: s.Rounding(), arrangement: transposed}
 	if w != nil {
 		if key.rounding = w.Rounding; w.Axis != key.axis {
 			return nil, fmt.Errorf("DynamicQuantizeLSTM is written with weights along axis %d only", key.axis)

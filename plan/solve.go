@@ -1,0 +1,284 @@
+package plan
+
+import (
+	"cmp"
+	"fmt"
+	"runtime"
+	"slices"
+	"sync"
+
+	"github.com/zqonnx/zqonnx/engine"
+	"github.com/zqonnx/zqonnx/onnx"
+	"github.com/zqonnx/zqonnx/quantize"
+)
+
+// A source is one way to see one tensor: the Grams of the rows it gives. Layers that see the same share them.
+type source struct {
+	node    *onnx.Node // one of those that see it
+	input   *onnx.Value
+	view    inputView
+	centred bool                            // the layer's bias makes up for the mean of its error
+	seen    func(*onnx.Tensor) *onnx.Tensor // the input as it is when quantized; nil: float
+	grams   []*quantize.Gram
+}
+
+// A solvable is a constant that one or several layers multiply with, and what they see.
+type solvable struct {
+	sites   []*Site
+	sources []*source
+}
+
+// solve finds the learned roundings of the weights of Convs and products from what their inputs look like in the calibration
+// data: their codes stand in m.learned. (Layer by layer, without labels, as ZeroQuant's distillation: 2206.01861 §4.3.)
+func (m *planner) solve(sites []*Site) error {
+	if m.Calibration == nil {
+		return nil
+	}
+	var all []*solvable
+	byWeight, bySource := map[*onnx.Value]*solvable{}, map[string]*source{}
+	for _, s := range sites {
+		view, ok := viewOf(s)
+		if !ok || view.columns > largestGram || s.Weight(0).Const().Len() < MinWeights {
+			continue
+		}
+		w := byWeight[s.Weight(0)]
+		if w == nil {
+			w = new(solvable)
+			byWeight[s.Weight(0)] = w
+			all = append(all, w)
+		} else if w.sites[0].Kind != s.Kind || w.sites[0].Axes[0] != s.Axes[0] {
+			continue
+		}
+		src := m.source(s, view)
+		key := src.key(m.scheme[s])
+		if bySource[key] == nil {
+			bySource[key] = src
+		}
+		w.sites, w.sources = append(w.sites, s), append(w.sources, bySource[key])
+	}
+	for len(all) > 0 {
+		n, bytes := 0, 0
+		for n < len(all) && (n == 0 || bytes < maxGrams) {
+			for _, src := range all[n].sources {
+				bytes += src.view.bytes()
+			}
+			n++
+		}
+		if err := m.solveAtOnce(all[:n]); err != nil {
+			return err
+		}
+		all = all[n:]
+	}
+	return nil
+}
+
+// source returns what site s sees.
+func (m *planner) source(s *Site, view inputView) *source {
+	src := &source{node: s.Node, input: s.Node.Input(s.Input()), view: view}
+	switch {
+	case m.layout != nil && m.layout.static[s.Node]:
+		src.centred = s.Node.Is("Conv", "Gemm")
+		src.seen = simulate(static(m.params[src.input].Params()))
+	case m.scheme[s] == Token:
+		src.seen = simulate(perToken())
+	case m.scheme[s] == Dynamic:
+		src.seen = simulate(perTensor())
+	}
+	return src
+}
+
+// key is equal for sources that give the same Grams.
+func (s *source) key(scheme Scheme) string {
+	n := s.node
+	key := fmt.Sprint(s.input.Name(), "\x00", scheme, s.view, s.centred)
+	if s.view.conv {
+		key += fmt.Sprint(n.Input(1).Const().Dims[2:], n.Ints("strides"), n.Ints("dilations"), n.Ints("pads"), n.Str("auto_pad", ""))
+	}
+	return key
+}
+
+// solveAtOnce gathers the Grams of some constants in one pass over the data, and solves for them.
+func (m *planner) solveAtOnce(all []*solvable) error {
+	if err := m.gather(all); err != nil {
+		return err
+	}
+	solvers := map[*source][]*quantize.Solver{}
+	for _, w := range all {
+		if len(w.sources) == 1 && solvers[w.sources[0]] == nil {
+			solvers[w.sources[0]] = newSolvers(w.sources[0].grams)
+		}
+	}
+	// Each on its own, so that the number of threads cannot be seen in the result.
+	work, errs := make(chan *solvable), make([]error, cmp.Or(m.Threads, runtime.GOMAXPROCS(0)))
+	var group sync.WaitGroup
+	var lock sync.Mutex
+	for i := range errs {
+		group.Go(func() {
+			for w := range work {
+				known := solvers[w.sources[0]]
+				if len(w.sources) > 1 {
+					known = newSolvers(merged(w.sources))
+				}
+				learned, err := solveFor(w.sites[0], known)
+				if err != nil && errs[i] == nil {
+					errs[i] = err
+				}
+				lock.Lock()
+				for _, s := range w.sites {
+					m.learned[s] = learned
+				}
+				lock.Unlock()
+			}
+		})
+	}
+	for i, w := range all {
+		m.Progress("rounding weights", i, len(all))
+		work <- w
+	}
+	close(work)
+	group.Wait()
+	for _, w := range all {
+		for _, src := range w.sources {
+			src.grams = nil
+		}
+	}
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// newSolvers prepares Grams; nil when nothing can be learned from one of them.
+func newSolvers(grams []*quantize.Gram) []*quantize.Solver {
+	var all []*quantize.Solver
+	for _, g := range grams {
+		s, err := quantize.NewSolver(g)
+		if err != nil {
+			return nil
+		}
+		all = append(all, s)
+	}
+	return all
+}
+
+// merged adds up what all users of a constant see.
+func merged(sources []*source) []*quantize.Gram {
+	var sum []*quantize.Gram
+	for i := range sources[0].grams {
+		g := quantize.NewGram(sources[0].grams[i].K)
+		for _, s := range sources {
+			if err := g.Merge(s.grams[i]); err != nil {
+				panic(err) // users of one constant have as many columns
+			}
+		}
+		sum = append(sum, g)
+	}
+	return sum
+}
+
+// solveFor returns the codes of a site's weights in all learned roundings, by name.
+func solveFor(s *Site, known []*quantize.Solver) (map[string]*quantize.Weights, error) {
+	if known == nil {
+		return nil, nil
+	}
+	learned := map[string]*quantize.Weights{}
+	for _, r := range quantize.Roundings {
+		if !r.Learned {
+			continue
+		}
+		q, err := QuantizeSite(s, 0, &Weights{Type: "int8", Axis: s.Axes[0], Rounding: "rtn"})
+		if err != nil {
+			return nil, err
+		}
+		if err := r.Apply(q, onnx.Data[float32](s.Weight(0).Const()), quantize.Layer{Kernel: s.kernel(0), Solvers: known}); err != nil {
+			return nil, fmt.Errorf("weights %q: %w", s.Weight(0).Name(), err)
+		}
+		learned[r.Name] = q
+	}
+	return learned, nil
+}
+
+// gather runs the calibration samples that nothing is judged by, if there are enough, and observes the sources' inputs.
+func (m *planner) gather(all []*solvable) error {
+	inputs := map[string][]*source{}
+	for _, w := range all {
+		for _, src := range w.sources {
+			if src.grams == nil {
+				for range src.view.groups {
+					src.grams = append(src.grams, quantize.NewGram(src.view.columns))
+				}
+				inputs[src.input.Name()] = append(inputs[src.input.Name()], src)
+			}
+		}
+	}
+	sequences := m.learnFrom()
+	var failed error
+	var scratch []float32
+	taps := map[string]func(*onnx.Tensor){}
+	steps := 1
+	for name, sources := range inputs {
+		taps[name] = func(x *onnx.Tensor) {
+			for _, src := range sources {
+				seen := x
+				if src.seen != nil {
+					seen = src.seen(x)
+				}
+				limit := (src.view.limit() + len(sequences)*steps - 1) / (len(sequences) * steps)
+				if err := src.view.observe(src.grams, src.node, seen, limit, &scratch); err != nil && failed == nil {
+					failed = fmt.Errorf("node %q: %w", m.keys[src.node], err)
+				}
+			}
+		}
+	}
+	for i, k := range sequences {
+		m.Progress("looking at inputs", i, len(sequences))
+		steps = 0
+		for range m.Calibration.Sequence(k) {
+			steps++
+		}
+		var outputs map[string]*onnx.Tensor
+		for sample := range m.Calibration.Sequence(k) {
+			feeds, err := sample.Feeds(outputs)
+			if err != nil {
+				return err
+			}
+			if outputs, err = m.runner.program.Run(m.ctx, feeds, &engine.RunOptions{Tap: taps}); err != nil {
+				return err
+			}
+		}
+		if failed != nil {
+			return failed
+		}
+	}
+	for _, sources := range inputs {
+		for _, src := range sources {
+			if src.centred {
+				for i, g := range src.grams {
+					src.grams[i] = g.Centred()
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// learnFrom returns the sequences of the calibration data that roundings are learned from: not those that they are judged by,
+// where there are enough others.
+func (m *planner) learnFrom() []int {
+	n := m.Calibration.Len()
+	judged := m.runner.sequences
+	var free []int
+	for i := range n {
+		if n < 2*len(judged) || !slices.Contains(judged, i) {
+			free = append(free, i)
+		}
+	}
+	most := m.affordable(2, min(8, len(free)), len(free))
+	var taken []int
+	for i := range most {
+		taken = append(taken, free[i*len(free)/most])
+	}
+	return taken
+}
