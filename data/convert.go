@@ -7,8 +7,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/x448/float16"
-
 	"github.com/zqonnx/zqonnx/internal/npy"
 	"github.com/zqonnx/zqonnx/onnx"
 )
@@ -105,55 +103,22 @@ func position(dims []int64, i int) string {
 }
 
 func fitFloat(t *onnx.Tensor, want onnx.DataType) (*onnx.Tensor, error) {
-	var at func(i int) float64
-	if t.Type == onnx.Float64 {
-		d := onnx.Data[float64](t)
-		at = func(i int) float64 { return d[i] }
-	} else {
-		f, err := t.Float32s()
-		if err != nil {
-			return nil, err
-		}
-		at = func(i int) float64 { return float64(f[i]) }
-	}
 	r := onnx.Zeros(want, cloneDims(t.Dims)...)
-	var put func(i int, x float64) (back float64)
-	switch want {
-	case onnx.Float64:
-		d := onnx.Data[float64](r)
-		put = func(i int, x float64) float64 { d[i] = x; return x }
-	case onnx.Float32:
-		d := onnx.Data[float32](r)
-		put = func(i int, x float64) float64 { d[i] = float32(x); return float64(d[i]) }
-	case onnx.Float16:
-		d := onnx.Data[uint16](r)
-		put = func(i int, x float64) float64 {
-			h := float16.Fromfloat32(float32(x))
-			d[i] = h.Bits()
-			return float64(h.Float32())
-		}
-	case onnx.BFloat16:
-		d := onnx.Data[uint16](r)
-		put = func(i int, x float64) float64 {
-			d[i] = bfloat16(float32(x))
-			return float64(math.Float32frombits(uint32(d[i]) << 16))
-		}
+	if t.Type == onnx.Float64 {
+		return r, setFloats(r, onnx.Data[float64](t))
 	}
-	for i := range t.Len() {
-		if x := at(i); math.IsInf(put(i, x), 0) && !math.IsInf(x, 0) {
-			return nil, tooBig(strconv.FormatFloat(x, 'g', -1, 64), t.Dims, i, want)
-		}
+	x, err := t.Float32s()
+	if err != nil {
+		return nil, err
 	}
-	return r, nil
+	return r, setFloats(r, x)
 }
 
-// bfloat16 rounds to nearest, ties to even.
-func bfloat16(x float32) uint16 {
-	b := math.Float32bits(x)
-	if x != x {
-		return uint16(b>>16) | 0x40 // stays NaN
+func setFloats[F float32 | float64](t *onnx.Tensor, x []F) error {
+	if i := onnx.SetFloats(t, x); i >= 0 {
+		return tooBig(strconv.FormatFloat(float64(x[i]), 'g', -1, 64), t.Dims, i, t.Type)
 	}
-	return uint16((b + 0x7fff + b>>16&1) >> 16)
+	return nil
 }
 
 // finite reports the first NaN or infinity, in words that follow the array's name.

@@ -94,7 +94,7 @@ func (w *widening) output(r *run, dims []int64) *onnx.Tensor {
 func (w *widening) end(r *run) {
 	r.wide = nil
 	if w.made {
-		narrow(r.out(0, w.half, w.out.Dims...), onnx.Data[float32](&w.out))
+		onnx.SetFloats(r.out(0, w.half, w.out.Dims...), onnx.Data[float32](&w.out))
 	}
 }
 
@@ -109,28 +109,6 @@ func widen(dst []float32, t *onnx.Tensor) {
 	for i, b := range src {
 		dst[i] = float16.Frombits(b).Float32()
 	}
-}
-
-func narrow(t *onnx.Tensor, src []float32) {
-	dst := onnx.Data[uint16](t)
-	if t.Type == onnx.BFloat16 {
-		for i, v := range src {
-			dst[i] = bfloat16(v)
-		}
-		return
-	}
-	for i, v := range src {
-		dst[i] = float16.Fromfloat32(v).Bits()
-	}
-}
-
-// bfloat16 rounds half to even; a NaN stays one.
-func bfloat16(v float32) uint16 {
-	b := math.Float32bits(v)
-	if v != v {
-		return uint16(b>>16) | 0x40
-	}
-	return uint16((b + 0x7fff + b>>16&1) >> 16)
 }
 
 // source returns input i as it was given, before any widening.

@@ -342,7 +342,7 @@ func dequantizeAny(t, tx, ts, tz *onnx.Tensor, q *affine) error {
 	switch t.Type {
 	case onnx.Float32:
 	case onnx.Float16, onnx.BFloat16:
-		narrow(t, y)
+		onnx.SetFloats(t, y)
 	default:
 		return fmt.Errorf("a result of %s is %w", t.Type, ErrUnsupported)
 	}

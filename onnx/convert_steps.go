@@ -3,8 +3,6 @@ package onnx
 import (
 	"math"
 	"slices"
-
-	"github.com/x448/float16"
 )
 
 // constant returns a new constant for n: an initializer, or in a function, which has none, a Constant node in front of n.
@@ -53,12 +51,10 @@ func (c *conversion) scalar(n *Node, v float32) *Tensor {
 		return nil
 	}
 	switch t.Elem {
-	case Float32:
-		return Scalar(v)
-	case Float64:
-		return Scalar(float64(v))
-	case Float16:
-		return New(Float16, []int64{}, Of([]uint16{float16.Fromfloat32(v).Bits()}).Bytes())
+	case Float32, Float64, Float16:
+		s := Zeros(t.Elem, []int64{}...)
+		SetFloats(s, []float32{v})
+		return s
 	}
 	return nil
 }

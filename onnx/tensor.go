@@ -275,6 +275,51 @@ func (t *Tensor) Float32s() ([]float32, error) {
 	return nil, badModel("a tensor of %s has no float32 form", t.Type)
 }
 
+// SetFloats rounds x to nearest into the elements of t, a float tensor of 16 bits or more that has as many. It returns the index of
+// the first finite number that t's type holds as infinite only, -1 where there is none.
+func SetFloats[F float32 | float64](t *Tensor, x []F) (overflow int) {
+	switch t.Type {
+	case Float16:
+		return setRounded(Data[uint16](t), x, func(v float32) (uint16, float32) {
+			h := float16.Fromfloat32(v)
+			return h.Bits(), h.Float32()
+		})
+	case BFloat16:
+		return setRounded(Data[uint16](t), x, func(v float32) (uint16, float32) {
+			b := bfloat16(v)
+			return b, math.Float32frombits(uint32(b) << 16)
+		})
+	case Float32:
+		return setRounded(Data[float32](t), x, func(v float32) (float32, float32) { return v, v })
+	}
+	d := Data[float64](t)
+	for i, v := range x {
+		d[i] = float64(v)
+	}
+	return -1
+}
+
+func setRounded[E uint16 | float32, F float32 | float64](dst []E, x []F, round func(float32) (stored E, value float32)) (overflow int) {
+	overflow = -1
+	for i, v := range x {
+		var value float32
+		dst[i], value = round(float32(v))
+		if overflow < 0 && math.IsInf(float64(value), 0) && !math.IsInf(float64(v), 0) {
+			overflow = i
+		}
+	}
+	return overflow
+}
+
+// bfloat16 rounds to nearest, ties to even; a NaN stays one.
+func bfloat16(x float32) uint16 {
+	b := math.Float32bits(x)
+	if x != x {
+		return uint16(b>>16) | 0x40
+	}
+	return uint16((b + 0x7fff + b>>16&1) >> 16)
+}
+
 // Int64s returns the elements of an integer tensor of 8 bits or more as int64; int64 tensors are shared, not copied.
 // Errors wrap ErrBadModel.
 func (t *Tensor) Int64s() ([]int64, error) {

@@ -2,8 +2,8 @@ package prepare
 
 import (
 	"math"
+	"slices"
 
-	"github.com/x448/float16"
 	"github.com/zqonnx/zqonnx/onnx"
 )
 
@@ -32,26 +32,8 @@ func float64s(t *onnx.Tensor) ([]float64, error) {
 // fromFloat64s rounds x to a foldable type; nil when a number is not finite in it.
 func fromFloat64s(dt onnx.DataType, x []float64, dims []int64) *onnx.Tensor {
 	t := onnx.Zeros(dt, append([]int64{}, dims...)...)
-	var round func(i int, v float64) float64 // stores and returns what was stored
-	switch dt {
-	case onnx.Float32:
-		y := onnx.Data[float32](t)
-		round = func(i int, v float64) float64 { y[i] = float32(v); return float64(y[i]) }
-	case onnx.Float16:
-		y := onnx.Data[uint16](t)
-		round = func(i int, v float64) float64 {
-			h := float16.Fromfloat32(float32(v))
-			y[i] = h.Bits()
-			return float64(h.Float32())
-		}
-	default:
-		y := onnx.Data[float64](t)
-		round = func(i int, v float64) float64 { y[i] = v; return v }
-	}
-	for i, v := range x {
-		if stored := round(i, v); math.IsInf(stored, 0) || math.IsNaN(stored) {
-			return nil
-		}
+	if onnx.SetFloats(t, x) >= 0 || slices.ContainsFunc(x, func(v float64) bool { return math.IsInf(v, 0) || math.IsNaN(v) }) {
+		return nil
 	}
 	return t
 }
