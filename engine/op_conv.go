@@ -103,6 +103,20 @@ func (f *filtersF32) pack(w []float32, out, in, taps, groups int) {
 	}
 }
 
+// constantFilters has W packed where it is a constant, and returns it then, else nil. W has groups along its first axis.
+func constantFilters(b *builder, n *onnx.Node, groups int, pack func(w []float32, first, second, taps, groups int)) (*onnx.Tensor, error) {
+	t := b.constant(n.Input(1))
+	if t == nil || !isFloat32(t) || t.Rank() < 3 || !divides(groups, t.Dims[0]) {
+		return nil, nil
+	}
+	w, err := t.Float32s()
+	if err != nil {
+		return nil, err
+	}
+	pack(w, int(t.Dims[0]), int(t.Dims[1]), int(onnx.NumElements(t.Dims[2:])), groups)
+	return t, nil
+}
+
 func makeConv(b *builder, n *onnx.Node) (kernel, error) {
 	w, err := readWindow(n)
 	if err != nil {
@@ -116,17 +130,11 @@ func makeConv(b *builder, n *onnx.Node) (kernel, error) {
 		return nil, fmt.Errorf("the input Z is %w", ErrUnsupported)
 	}
 	groups := int(n.Int("group", 1))
-	source := b.constant(n.Input(1))
-	if source != nil && isFloat32(source) && source.Rank() >= 3 && divides(groups, source.Dims[0]) {
-		f, err := source.Float32s()
-		if err != nil {
-			return nil, err
-		}
-		c.filters.pack(f, int(source.Dims[0]), int(source.Dims[1]), int(onnx.NumElements(source.Dims[2:])), groups)
-		c.filters.buffer = nil
-	} else {
-		source = nil
+	source, err := constantFilters(b, n, groups, c.filters.pack)
+	if err != nil {
+		return nil, err
 	}
+	c.filters.buffer = nil
 	return func(r *run) error {
 		x, f := r.in(0), r.in(1)
 		if x.Type == onnx.Float64 && f.Type == onnx.Float64 {

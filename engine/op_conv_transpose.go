@@ -32,17 +32,13 @@ func makeConvTranspose(b *builder, n *onnx.Node) (kernel, error) {
 	}
 	c := &convTranspose{window: w, padding: n.Ints("output_padding"), outShape: n.Ints("output_shape")}
 	groups := int(n.Int("group", 1))
-	source := b.constant(n.Input(1))
-	if source != nil && isFloat32(source) && source.Rank() >= 3 && divides(groups, source.Dims[0]) {
-		f, err := source.Float32s()
-		if err != nil {
-			return nil, err
-		}
-		c.panels = c.pack(nil, f, int(source.Dims[0]), int(source.Dims[1]), int(onnx.NumElements(source.Dims[2:])), groups)
-		c.buffer = nil
-	} else {
-		source = nil
+	source, err := constantFilters(b, n, groups, func(w []float32, in, out, taps, groups int) {
+		c.panels = c.pack(nil, w, in, out, taps, groups)
+	})
+	if err != nil {
+		return nil, err
 	}
+	c.buffer = nil
 	return func(r *run) error {
 		x, f := r.in(0), r.in(1)
 		if x.Type != onnx.Float32 || f.Type != onnx.Float32 {
