@@ -33,34 +33,11 @@ func makeArg(sign int) maker {
 		axisAt, keep, last := n.Int("axis", 0), n.Int("keepdims", 1) != 0, n.Int("select_last_index", 0) != 0
 		var x, y *onnx.Tensor
 		var l lines
-		body := func(lo, hi int) {
-			out := onnx.Data[int64](y)
-			switch x.Type {
-			case onnx.Float32:
-				extremes(out, onnx.Data[float32](x), &l, lo, hi, sign, last)
-			case onnx.Float64:
-				extremes(out, onnx.Data[float64](x), &l, lo, hi, sign, last)
-			case onnx.Int8:
-				extremes(out, onnx.Data[int8](x), &l, lo, hi, sign, last)
-			case onnx.Uint8:
-				extremes(out, onnx.Data[uint8](x), &l, lo, hi, sign, last)
-			case onnx.Int16:
-				extremes(out, onnx.Data[int16](x), &l, lo, hi, sign, last)
-			case onnx.Uint16:
-				extremes(out, onnx.Data[uint16](x), &l, lo, hi, sign, last)
-			case onnx.Int32:
-				extremes(out, onnx.Data[int32](x), &l, lo, hi, sign, last)
-			case onnx.Uint32:
-				extremes(out, onnx.Data[uint32](x), &l, lo, hi, sign, last)
-			case onnx.Int64:
-				extremes(out, onnx.Data[int64](x), &l, lo, hi, sign, last)
-			case onnx.Uint64:
-				extremes(out, onnx.Data[uint64](x), &l, lo, hi, sign, last)
-			}
-		}
+		var f func(y, x *onnx.Tensor, l *lines, lo, hi, sign int, last bool)
+		body := func(lo, hi int) { f(y, x, &l, lo, hi, sign, last) }
 		return func(r *run) error {
 			x = r.in(0)
-			if !isNumber(x.Type) {
+			if f = extremesOf[x.Type]; f == nil {
 				return fmt.Errorf("elements of %s are %w", x.Type, ErrUnsupported)
 			}
 			axis := r.axisOf(axisAt, x.Rank())
@@ -80,10 +57,14 @@ func makeArg(sign int) maker {
 	}
 }
 
-// isNumber reports whether t has one of Go's number types.
-func isNumber(t onnx.DataType) bool { return reductions[t] != nil }
+var extremesOf = map[onnx.DataType]func(y, x *onnx.Tensor, l *lines, lo, hi, sign int, last bool){
+	onnx.Float32: extremes[float32], onnx.Float64: extremes[float64], onnx.Int8: extremes[int8], onnx.Int16: extremes[int16],
+	onnx.Int32: extremes[int32], onnx.Int64: extremes[int64], onnx.Uint8: extremes[uint8], onnx.Uint16: extremes[uint16],
+	onnx.Uint32: extremes[uint32], onnx.Uint64: extremes[uint64],
+}
 
-func extremes[T number](out []int64, x []T, l *lines, lo, hi, sign int, last bool) {
+func extremes[T number](ty, tx *onnx.Tensor, l *lines, lo, hi, sign int, last bool) {
+	out, x := onnx.Data[int64](ty), onnx.Data[T](tx)
 	for i := lo; i < hi; i++ {
 		p := l.at(i)
 		best := x[p]
