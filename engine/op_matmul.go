@@ -163,24 +163,19 @@ func isFloat32(t *onnx.Tensor) bool {
 	return t.Type == onnx.Float32 || t.Type == onnx.Float16 || t.Type == onnx.BFloat16
 }
 
-// plainMatMul runs the element types that no model spends time on.
+// multiplications has the element types that no model spends time on.
+var multiplications = map[onnx.DataType]func(s *matrices, a, b, y *onnx.Tensor){
+	onnx.Float64: multiply[float64], onnx.Int32: multiply[int32], onnx.Uint32: multiply[uint32], onnx.Int64: multiply[int64],
+	onnx.Uint64: multiply[uint64],
+}
+
 func plainMatMul(r *run, s *matrices) error {
 	a, b := r.in(0), r.in(1)
-	y := r.out(0, a.Type, s.dims...)
-	switch a.Type {
-	case onnx.Float64:
-		multiply[float64](s, a, b, y)
-	case onnx.Int32:
-		multiply[int32](s, a, b, y)
-	case onnx.Uint32:
-		multiply[uint32](s, a, b, y)
-	case onnx.Int64:
-		multiply[int64](s, a, b, y)
-	case onnx.Uint64:
-		multiply[uint64](s, a, b, y)
-	default:
+	f := multiplications[a.Type]
+	if f == nil {
 		return fmt.Errorf("matrices of %s are %w", a.Type, ErrUnsupported)
 	}
+	f(s, a, b, r.out(0, a.Type, s.dims...))
 	return nil
 }
 
@@ -304,22 +299,17 @@ func (g *generalProduct) set(r *run, s *matrices) error {
 
 func (g *generalProduct) plain(r *run, s *matrices) error {
 	a := r.in(0)
-	y := r.out(0, a.Type, int64(s.m), int64(s.n))
-	switch a.Type {
-	case onnx.Float64:
-		general[float64](g, s, r, y)
-	case onnx.Int32:
-		general[int32](g, s, r, y)
-	case onnx.Uint32:
-		general[uint32](g, s, r, y)
-	case onnx.Int64:
-		general[int64](g, s, r, y)
-	case onnx.Uint64:
-		general[uint64](g, s, r, y)
-	default:
+	f := generalProducts[a.Type]
+	if f == nil {
 		return fmt.Errorf("matrices of %s are %w", a.Type, ErrUnsupported)
 	}
+	f(g, s, r, r.out(0, a.Type, int64(s.m), int64(s.n)))
 	return nil
+}
+
+var generalProducts = map[onnx.DataType]func(g *generalProduct, s *matrices, r *run, y *onnx.Tensor){
+	onnx.Float64: general[float64], onnx.Int32: general[int32], onnx.Uint32: general[uint32], onnx.Int64: general[int64],
+	onnx.Uint64: general[uint64],
 }
 
 func general[T float64 | int32 | uint32 | int64 | uint64](g *generalProduct, s *matrices, r *run, ty *onnx.Tensor) {
