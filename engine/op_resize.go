@@ -12,9 +12,11 @@ var resizeOps = []op{
 	{"", "Upsample", 7, 9, half(makeResize)},
 }
 
-// resize is the attributes of Resize. Before opset 11 the coordinates are asymmetric and the nearest pixel is below.
+// resize is the attributes of Resize. Before opset 11 the coordinates are asymmetric and the nearest pixel is the one below, or
+// above along an axis that shrinks.
 type resize struct {
 	mode, coordinates, nearest string
+	shrinking                  string // nearest along an axis that shrinks
 	cubic, extrapolation       float32
 	excludeOutside, antialias  bool
 	policy                     string
@@ -32,8 +34,9 @@ func makeResize(b *builder, n *onnx.Node) (kernel, error) {
 		antialias: n.Int("antialias", 0) != 0, policy: n.Str("keep_aspect_ratio_policy", "stretch"), axes: n.Ints("axes"),
 		roi: 1, scales: 2, sizes: 3, fractional: b.p.opts.Semantics == Literal,
 	}
+	z.shrinking = z.nearest
 	if n.Op == "Upsample" || b.opset(n) < 11 {
-		z.coordinates, z.nearest, z.roi, z.scales, z.sizes = "asymmetric", "floor", -1, 1, -1
+		z.coordinates, z.nearest, z.shrinking, z.roi, z.scales, z.sizes = "asymmetric", "floor", "ceil", -1, 1, -1
 		if z.mode == "bilinear" {
 			z.mode = "linear"
 		}
@@ -207,6 +210,11 @@ var nearestModes = map[string]func(x float32) float64{
 	"ceil":               func(x float32) float64 { return math.Ceil(float64(x)) },
 }
 
+// nearest returns the input that a coordinate is rounded to, of so many.
+func nearest(mode string, x float32, inputs int) int {
+	return int(max(0, min(nearestModes[mode](x), float64(inputs-1))))
+}
+
 // taps are the inputs that make an output along one axis: inputs first … first+len(weights)-1.
 type taps struct {
 	first   int
@@ -229,8 +237,10 @@ func (z *resize) tapsOf(a *resizedAxis) []taps {
 		t := &out[o]
 		t.outside = z.coordinates == "tf_crop_and_resize" && (x < 0 || x > float32(a.in-1))
 		switch {
+		case z.mode == "nearest" && a.scale < 1:
+			t.first, t.weights = nearest(z.shrinking, x, a.in), []float32{1}
 		case z.mode == "nearest":
-			t.first, t.weights = int(max(0, min(nearestModes[z.nearest](x), float64(a.in-1)))), []float32{1}
+			t.first, t.weights = nearest(z.nearest, x, a.in), []float32{1}
 		case z.mode == "linear":
 			*t = z.filter(a, float64(x), 1, func(d float64) float64 { return max(0, 1-math.Abs(d)) }, t.outside)
 		default:
