@@ -76,23 +76,31 @@ func (r *run) rowParams(i int, dims []int64) []float32 {
 	return s
 }
 
-// makeLayerNorm takes X, Scale, B and gives Y, Mean, InvStdDev.
-func makeLayerNorm(_ *builder, n *onnx.Node) (kernel, error) {
-	attr := n.Int("axis", -1)
-	l := &layerNorm{epsilon: n.Float("epsilon", 1e-5)}
-	return func(r *run) error {
-		tx := r.in(0)
-		axis, _, _, err := axisOf(attr, tx.Dims)
-		if err != nil {
-			return err
-		}
-		l.width = int(onnx.NumElements(tx.Dims[axis:]))
-		l.x, l.scale, l.bias = r.float32In(0), r.rowParams(1, tx.Dims[axis:]), r.rowParams(2, tx.Dims[axis:])
-		l.y = onnx.Data[float32](r.out(0, onnx.Float32, tx.Dims...))
-		l.mean, l.inverse = r.rowResult(1, tx.Dims, axis), r.rowResult(2, tx.Dims, axis)
-		l.run(r)
-		return nil
-	}, nil
+// makeLayerNorm takes X, Scale, B and gives Y, Mean, InvStdDev. With the root mean square in place of the deviation there is no B
+// and no Mean.
+func makeLayerNorm(rootMeanSquare bool) maker {
+	return func(_ *builder, n *onnx.Node) (kernel, error) {
+		attr := n.Int("axis", -1)
+		l := &layerNorm{epsilon: n.Float("epsilon", 1e-5), rootMeanSquare: rootMeanSquare}
+		return func(r *run) error {
+			tx := r.in(0)
+			axis, _, _, err := axisOf(attr, tx.Dims)
+			if err != nil {
+				return err
+			}
+			l.width = int(onnx.NumElements(tx.Dims[axis:]))
+			l.x, l.scale = r.float32In(0), r.rowParams(1, tx.Dims[axis:])
+			l.y = onnx.Data[float32](r.out(0, onnx.Float32, tx.Dims...))
+			if rootMeanSquare {
+				l.inverse = r.rowResult(1, tx.Dims, axis)
+			} else {
+				l.bias = r.rowParams(2, tx.Dims[axis:])
+				l.mean, l.inverse = r.rowResult(1, tx.Dims, axis), r.rowResult(2, tx.Dims, axis)
+			}
+			l.run(r)
+			return nil
+		}, nil
+	}
 }
 
 // rowResult makes output i with one element a row; nil if it is not wanted.
@@ -106,24 +114,6 @@ func (r *run) rowResult(i int, dims []int64, axis int) []float32 {
 		d[k] = 1
 	}
 	return onnx.Data[float32](r.out(i, onnx.Float32, d...))
-}
-
-// makeRMSNorm takes X and scale. SimplifiedLayerNormalization gives the inverse deviation as output 1.
-func makeRMSNorm(_ *builder, n *onnx.Node) (kernel, error) {
-	attr := n.Int("axis", -1)
-	l := &layerNorm{epsilon: n.Float("epsilon", 1e-5), rootMeanSquare: true}
-	return func(r *run) error {
-		tx := r.in(0)
-		axis, _, _, err := axisOf(attr, tx.Dims)
-		if err != nil {
-			return err
-		}
-		l.width = int(onnx.NumElements(tx.Dims[axis:]))
-		l.x, l.scale = r.float32In(0), r.rowParams(1, tx.Dims[axis:])
-		l.y, l.inverse = onnx.Data[float32](r.out(0, onnx.Float32, tx.Dims...)), r.rowResult(1, tx.Dims, axis)
-		l.run(r)
-		return nil
-	}, nil
 }
 
 // makeSkipNorm normalizes input + skip + bias: SkipLayerNormalization takes input, skip, gamma, beta, bias,
