@@ -3,6 +3,7 @@ module github.com/zqonnx/zqonnx
 go 1.26.0
 
 require (
+	github.com/google/go-cmp v0.7.0
 	github.com/rogpeppe/go-internal v1.16.0
 	github.com/spf13/pflag v1.1.0
 	github.com/x448/float16 v0.8.4
@@ -13,7 +14,5 @@ require (
 )
 
 require (
-	github.com/google/go-cmp v0.7.0 // indirect
-	golang.org/x/sync v0.24.0 // indirect
 	golang.org/x/tools v0.30.0 // indirect
 )
