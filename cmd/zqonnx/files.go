@@ -15,6 +15,7 @@ import (
 	"syscall"
 
 	"github.com/zqonnx/zqonnx/onnx"
+	"github.com/zqonnx/zqonnx/onnx/carrier"
 	"github.com/zqonnx/zqonnx/verify"
 )
 
@@ -25,6 +26,16 @@ const standardStream = "-"
 type input struct {
 	model *onnx.Model
 	file  verify.File // its bytes include those of external data
+	files []string    // all that was read; none when it came through a pipe
+}
+
+// newInput returns what a file holds: the model, or the one inside a carrier.
+func newInput(m *onnx.Model, file verify.File) (*input, error) {
+	inside, err := carrier.Unpack(m)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file.Path, err)
+	}
+	return &input{inside, file, m.Files()}, nil
 }
 
 // read reads a model from a path, or from stdin.
@@ -56,7 +67,7 @@ func (e *env) read(ctx context.Context, path string) (*input, error) {
 		return nil, err
 	}
 	file.Bytes = storedBytes(m)
-	return &input{m, file}, nil
+	return newInput(m, file)
 }
 
 // missing is the error for an input file that cannot be opened.
@@ -111,7 +122,7 @@ func readStream(ctx context.Context, name string, r io.Reader) (*input, error) {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	sum := sha256.Sum256(got.b)
-	return &input{m, verify.File{Path: name, SHA256: hex.EncodeToString(sum[:]), Bytes: int64(len(got.b))}}, nil
+	return newInput(m, verify.File{Path: name, SHA256: hex.EncodeToString(sum[:]), Bytes: int64(len(got.b))})
 }
 
 // checkFolder tells before the work that a file cannot be written.

@@ -18,6 +18,7 @@ import (
 	"github.com/zqonnx/zqonnx/data"
 	"github.com/zqonnx/zqonnx/engine"
 	"github.com/zqonnx/zqonnx/onnx"
+	"github.com/zqonnx/zqonnx/onnx/carrier"
 	"github.com/zqonnx/zqonnx/plan"
 	"github.com/zqonnx/zqonnx/quantize"
 	"github.com/zqonnx/zqonnx/target"
@@ -43,6 +44,7 @@ Choice
       --exclude-op TYPE    not nodes of this operator (repeatable)
       --target NAME        ort-x64 [ort-x64]
       --opset N            raise the model at least to this opset
+      --emit FORM          onnx, or onnx-go: a carrier for that library [onnx]
       --plan FILE          carry out this plan instead of making one
       --write-plan FILE    save the plan
       --dry-run            print the plan, a line a node, and write no model
@@ -64,6 +66,7 @@ Other
 type quantizeJob struct {
 	options   zqonnx.Options
 	target    string
+	emit      string // one of emitForms
 	semantics engine.Semantics
 	judgement
 	planFile, writePlan                                    string
@@ -78,6 +81,14 @@ type quantizeJob struct {
 	report *verify.Report // nil with --no-verify
 }
 
+// emitForms are the forms in which the model is written: as it is, or in a carrier that onnx-go can load.
+const (
+	emitONNX   = "onnx"
+	emitONNXGo = "onnx-go"
+)
+
+var emitForms = []string{emitONNX, emitONNXGo}
+
 // quantizeRules are the combinations in which a flag would do nothing.
 var quantizeRules = []rule{
 	{flag: "calib-limit", needs: "calib", why: "there is nothing to limit"},
@@ -89,14 +100,14 @@ var quantizeRules = []rule{
 		"calib", "activations", "range", "include", "exclude", "exclude-op", "target", "write-plan",
 	}},
 	{flag: "dry-run", why: "it makes no model to verify", without: []string{
-		"data", "fail-if", "report", "semantics", "no-verify", "force", "quiet",
+		"data", "fail-if", "report", "semantics", "no-verify", "force", "emit", "quiet",
 	}},
 	{flag: "no-verify", why: "they are about the verification", without: []string{"data", "fail-if", "report", "semantics"}},
 	{flag: "quiet", why: "they contradict each other", without: []string{"verbose"}},
 }
 
 func quantizeCommand(f *pflag.FlagSet) action {
-	j := &quantizeJob{target: target.Targets[0].Name}
+	j := &quantizeJob{target: target.Targets[0].Name, emit: emitONNX}
 	o := &j.options
 	f.StringVar(&o.Calib, "calib", "", "")
 	positive(f, "calib-limit", &o.Feeding.Limit)
@@ -112,6 +123,7 @@ func quantizeCommand(f *pflag.FlagSet) action {
 	f.StringArrayVar(&o.ExcludeOps, "exclude-op", nil, "")
 	choice(f, &j.target, "target", names(target.Targets, func(t *target.Target) string { return t.Name }))
 	f.Int64Var(&o.Opset, "opset", 0, "")
+	choice(f, &j.emit, "emit", emitForms)
 	f.StringVar(&j.planFile, "plan", "", "")
 	f.StringVar(&j.writePlan, "write-plan", "", "")
 	f.BoolVar(&j.dryRun, "dry-run", false, "")
@@ -252,7 +264,7 @@ func (j *quantizeJob) checkOutputs() error {
 		if terminalWidth(j.env.stdout) > 0 {
 			return usagef("the model would go to the terminal; redirect stdout or name a file")
 		}
-		if len(j.in.model.Files()) > 1 {
+		if len(j.in.files) > 1 && j.emit == emitONNX {
 			return usagef("%s has external data, which do not fit through stdout; name an output file", j.in.file.Path)
 		}
 	} else {
@@ -262,7 +274,7 @@ func (j *quantizeJob) checkOutputs() error {
 		if name == "" {
 			continue
 		}
-		if of := sameFile(name, j.in.model.Files()); of >= 0 && !(of == 0 && name == j.out && j.force) {
+		if of := sameFile(name, j.in.files); of >= 0 && !(of == 0 && name == j.out && j.force) {
 			hint := ""
 			if of == 0 && name == j.out {
 				hint = "; --force allows it"
@@ -347,13 +359,29 @@ func readPlan(name string, model verify.File) (*plan.Plan, error) {
 	return p, nil
 }
 
+// emitted returns the quantized model in the form in which it is written.
+func (j *quantizeJob) emitted() (*onnx.Model, error) {
+	if j.emit == emitONNX {
+		return j.result.Model, nil
+	}
+	m, err := carrier.Pack(j.result.Model)
+	if errors.Is(err, onnx.ErrBadModel) {
+		return nil, j.named(err)
+	}
+	return m, as(errUsage, err)
+}
+
 // deliver writes the model, or sends it to stdout, once it was read back and verified.
 func (j *quantizeJob) deliver(ctx context.Context) error {
+	m, err := j.emitted()
+	if err != nil {
+		return err
+	}
 	if j.out == standardStream {
-		return j.deliverStream(ctx)
+		return j.deliverStream(ctx, m)
 	}
 	var refused error
-	err := j.result.Model.WriteFile(ctx, j.out, onnx.WriteOptions{Overwrite: j.force, Accept: func(temporary string) error {
+	err = m.WriteFile(ctx, j.out, onnx.WriteOptions{Overwrite: j.force, Accept: func(temporary string) error {
 		refused = j.acceptFile(ctx, temporary)
 		return refused
 	}})
@@ -380,11 +408,15 @@ func (j *quantizeJob) acceptFile(ctx context.Context, name string) error {
 	}
 	defer m.Close()
 	file.Path, file.Bytes = j.out, storedBytes(m)
-	return j.accept(ctx, m, file)
+	in, err := newInput(m, file)
+	if err != nil {
+		return fmt.Errorf("the written model cannot be read back: %s", err)
+	}
+	return j.accept(ctx, in.model, file)
 }
 
-func (j *quantizeJob) deliverStream(ctx context.Context) error {
-	b, err := j.result.Model.Marshal()
+func (j *quantizeJob) deliverStream(ctx context.Context, m *onnx.Model) error {
+	b, err := m.Marshal()
 	if err != nil {
 		return as(errUsage, err) // more than 2 GB
 	}
