@@ -154,7 +154,7 @@ func TestBuckets(t *testing.T) {
 			if !(k.lo <= k.hi) || k.hi-k.lo > max(math.Abs(k.hi), math.Abs(k.lo), 0x1p-126)/128 {
 				t.Errorf("bucket %v", k)
 			}
-			for range k.n {
+			for range int(k.n) {
 				if v := float64(x[at]); v < k.lo || v > k.hi {
 					t.Errorf("%v is not in %v", v, k)
 				}

@@ -141,10 +141,8 @@ func scaledRatio(a, b *big.Int, exponent int) float64 {
 }
 
 // A bucket has n values between lo and hi; lo == hi when they are all the same.
-type bucket struct {
-	lo, hi float64
-	n      uint64
-}
+// n is whole but in mixtures.
+type bucket struct{ lo, hi, n float64 }
 
 // buckets returns the buckets that have values, from the least to the greatest.
 // The outermost end at the exact extremes.
@@ -180,7 +178,7 @@ func (e *binade) appendTo(r []bucket, exponent int, sign float64) []bucket {
 		}
 		if n := e.count[i]; n > 0 {
 			near, far := float64(base+i)*unit, float64(base+i+1)*unit
-			r = append(r, bucket{min(near, far), max(near, far), n})
+			r = append(r, bucket{min(near, far), max(near, far), float64(n)})
 		}
 	}
 	return r

@@ -21,7 +21,7 @@ func noise(b []bucket, p Params, g Grid) float64 {
 	for _, x := range b {
 		lo, hi := x.lo/n.step, x.hi/n.step
 		if hi <= lo {
-			sum += float64(float64(x.n) * n.at(lo))
+			sum += float64(x.n * n.at(lo))
 			continue
 		}
 		from := atEnd
@@ -29,7 +29,7 @@ func noise(b []bucket, p Params, g Grid) float64 {
 			from = n.upTo(lo)
 		}
 		end, atEnd = hi, n.upTo(hi)
-		sum += float64(float64(x.n) * ((atEnd - from) / (hi - lo)))
+		sum += float64(x.n * ((atEnd - from) / (hi - lo)))
 	}
 	return sum * n.step * n.step
 }
@@ -58,10 +58,11 @@ func (n noiseIntegral) upTo(u float64) float64 {
 // mseRange searches the range of least noise among ends that are the extremes
 // times the fractions of shrink, one end after the other (both as one for a
 // symmetric grid), first in coarse steps, then in fine ones.
-func mseRange(_ RangeRule, h *Histogram, g Grid) (lo, hi float64) {
-	b := h.buckets()
+func mseRange(_ RangeRule, m mixture, g Grid) (lo, hi float64) {
+	b := m.buckets()
 	// Both ends at 0 would say nothing about the scale.
-	ends := [2]float64{min(float64(h.extremes.Min), 0), max(float64(h.extremes.Max), 0)}
+	lo, hi = m.extremes()
+	ends := [2]float64{lo, hi}
 	if g.Symmetric {
 		a := max(-ends[0], ends[1])
 		ends = [2]float64{0, a}

@@ -1,7 +1,6 @@
 package quantize
 
 import (
-	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -20,18 +19,24 @@ type RangeRule struct {
 type Method struct {
 	Name, Doc string
 
-	extremesOnly bool // an Extremes serves as well as a Histogram
-	choose       func(r RangeRule, h *Histogram, g Grid) (lo, hi float64)
+	collector func() Collector // the cheapest that serves
+	choose    chooser
 }
+
+// A chooser makes one range of what was seen of the tensors that are to share it.
+type chooser func(r RangeRule, c []Collector, g Grid) (lo, hi float64, err error)
 
 // Methods are the ways to choose a range. What they choose is cut to the
 // extremes seen and widened to contain 0.
 var Methods = []Method{
-	{Name: "minmax", Doc: "the extremes seen", extremesOnly: true},
-	{Name: "percentile", Doc: "99.99 % of the values (--percentile), half of the rest cut off on each side", choose: percentileRange},
-	{Name: "mse", Doc: "least mean squared error of the quantized values, both ends searched", choose: mseRange},
-	{Name: "sigma", Doc: "mean ± k standard deviations, k by the number of bits (--sigma-k)", choose: sigmaRange},
+	{"minmax", "the extremes seen", newExtremes, widest(extremeEnds)},
+	{"percentile", "99.99 % of the values (--percentile), half of the rest cut off on each side", newHistogram, mixed(percentileRange, byTensor)},
+	{"mse", "least mean squared error of the quantized values, both ends searched", newHistogram, mixed(mseRange, byPower)},
+	{"sigma", "mean ± k standard deviations, k by the number of bits (--sigma-k)", newHistogram, mixed(sigmaRange, byTensor)},
 }
+
+func newExtremes() Collector  { return new(Extremes) }
+func newHistogram() Collector { return new(Histogram) }
 
 func (r RangeRule) method() (Method, error) {
 	i := slices.IndexFunc(Methods, func(m Method) bool { return m.Name == r.Method })
@@ -64,33 +69,44 @@ func (r RangeRule) NewCollector() (Collector, error) {
 	if err := r.Check(); err != nil {
 		return nil, err
 	}
-	if m, _ := r.method(); m.extremesOnly {
-		return new(Extremes), nil
-	}
-	return new(Histogram), nil
+	m, _ := r.method()
+	return m.collector(), nil
 }
 
 // Range returns the range for the grid g, lo ≤ 0 ≤ hi; g.Params makes scale and
 // zero point of it. Symmetric grids get −lo = hi. Errors: those of Check,
-// ErrNoValues, ErrNonFinite, and an Extremes where a Histogram is needed.
+// ErrNoValues, ErrNonFinite, and a collector that the method cannot work with.
 func (r RangeRule) Range(c Collector, g Grid) (lo, hi float32, err error) {
+	return r.SharedRange([]Collector{c}, g)
+}
+
+// SharedRange returns the range for tensors that must share scale and zero
+// point, as the operands of a Concat must. A tensor of few elements counts as
+// much as one of many:
+//
+//   - minmax and moving-average take the union of the tensors' ranges;
+//   - percentile, entropy and sigma see every tensor as an equal share of the values;
+//   - mse and octav weigh squared errors by the power (the mean square) of their
+//     tensor, since what follows is used to a tensor's own magnitude: they minimise
+//     the sum of noise over signal. A tensor under 2^-Bits of the loudest one's
+//     power, to which half of the bits would be lost anyway, is weighed as if it
+//     had that power: else the loud one would be clipped away for its sake.
+//
+// Errors are those of Range.
+func (r RangeRule) SharedRange(c []Collector, g Grid) (lo, hi float32, err error) {
 	if err := r.Check(); err != nil {
 		return 0, 0, err
 	}
-	m, _ := r.method()
-	seen := c.Seen()
-	if err := seen.Err(); err != nil {
+	var seen Extremes
+	if err := seen.mergeAll(c); err != nil {
 		return 0, 0, err
 	}
-	l, h := float64(seen.Min), float64(seen.Max)
-	if !m.extremesOnly {
-		hist, ok := c.(*Histogram)
-		if !ok {
-			return 0, 0, fmt.Errorf("range method %q needs a %T, not a %T", r.Method, new(Histogram), c)
-		}
-		cl, ch := m.choose(r, hist, g)
-		l, h = max(cl, l), min(ch, h)
+	m, _ := r.method()
+	cl, ch, err := m.choose(r, c, g)
+	if err != nil {
+		return 0, 0, fmt.Errorf("range method %q %w", r.Method, err)
 	}
+	l, h := max(cl, float64(seen.Min)), min(ch, float64(seen.Max))
 	l, h = min(l, 0), max(h, 0)
 	if g.Symmetric {
 		h = max(-l, h)
@@ -99,66 +115,60 @@ func (r RangeRule) Range(c Collector, g Grid) (lo, hi float32, err error) {
 	return float32(l), float32(h), nil
 }
 
-func percentileRange(r RangeRule, h *Histogram, g Grid) (lo, hi float64) {
-	p := r.Percentile
-	if p == 0 {
-		p = 99.99
-	}
-	if g.Symmetric {
-		a := quantile(magnitudes(h.buckets()), p/100)
-		return -a, a
-	}
-	b := h.buckets()
-	cut := (100 - p) / 200
-	return quantile(b, cut), quantile(b, 1-cut)
-}
-
-// quantile is the value below or at which the share q lies: the
-// ceil(q·n)-th value, spread evenly within its bucket.
-func quantile(b []bucket, q float64) float64 {
-	var n, before uint64
-	for _, x := range b {
-		n += x.n
-	}
-	rank := min(max(uint64(math.Ceil(q*float64(n))), 1), n)
-	i := 0
-	for ; before+b[i].n < rank; i++ {
-		before += b[i].n
-	}
-	within := (float64(rank-before) - 0.5) / float64(b[i].n)
-	switch {
-	case rank == 1:
-		return b[0].lo
-	case rank == n:
-		return b[i].hi
-	}
-	return b[i].lo + float64((b[i].hi-b[i].lo)*within)
-}
-
-// magnitudes are the buckets of |x|, from the least to the greatest.
-func magnitudes(b []bucket) []bucket {
-	r := make([]bucket, len(b))
-	for i, x := range b {
-		if x.lo < 0 {
-			x.lo, x.hi = -x.hi, -x.lo
+// mergeAll adds what all the collectors have seen, unless a range must be
+// refused for one of them.
+func (e *Extremes) mergeAll(c []Collector) error {
+	for i := range c {
+		o := c[i].Seen()
+		if err := o.Err(); err != nil {
+			if len(c) > 1 {
+				err = fmt.Errorf("tensor %d of the %d that share a scale: %w", i+1, len(c), err)
+			}
+			return err
 		}
-		r[i] = x
+		e.merge(&o)
 	}
-	slices.SortFunc(r, func(a, b bucket) int {
-		return cmp.Or(cmp.Compare(a.lo, b.lo), cmp.Compare(a.hi, b.hi), cmp.Compare(a.n, b.n))
-	})
-	return r
+	return e.Err()
 }
 
-// sigmaByBits is the k that is best for normally distributed values.
-var sigmaByBits = map[int]float64{2: 1.53, 3: 2.08, 4: 2.56, 5: 2.94, 6: 3.29, 7: 3.62, 8: 3.92}
-
-func sigmaRange(r RangeRule, h *Histogram, g Grid) (lo, hi float64) {
-	k := r.SigmaK
-	if k == 0 {
-		k = sigmaByBits[g.Bits]
+// widest chooses the union of the ranges that ends gives for each tensor.
+func widest[C Collector](ends func(C) (lo, hi float64)) chooser {
+	return func(_ RangeRule, c []Collector, _ Grid) (lo, hi float64, err error) {
+		lo, hi = math.Inf(1), math.Inf(-1)
+		for _, c := range c {
+			k, ok := c.(C)
+			if !ok {
+				return 0, 0, collectorError[C](c)
+			}
+			l, h := ends(k)
+			lo, hi = min(lo, l), max(hi, h)
+		}
+		return lo, hi, nil
 	}
-	mean, variance := h.Moments()
-	d := float64(k * math.Sqrt(variance))
-	return mean - d, mean + d
+}
+
+// mixed chooses from the mixture of all tensors' histograms, of which each
+// makes up the share that shares says.
+func mixed(from func(RangeRule, mixture, Grid) (lo, hi float64), shares func([]*Histogram, Grid) []float64) chooser {
+	return func(r RangeRule, c []Collector, g Grid) (lo, hi float64, err error) {
+		h := make([]*Histogram, len(c))
+		for i := range c {
+			var ok bool
+			if h[i], ok = c[i].(*Histogram); !ok {
+				return 0, 0, collectorError[*Histogram](c[i])
+			}
+		}
+		lo, hi = from(r, mix(h, g, shares), g)
+		return lo, hi, nil
+	}
+}
+
+func collectorError[C Collector](c Collector) error {
+	var want C
+	return fmt.Errorf("needs a %T, not a %T", want, c)
+}
+
+func extremeEnds(c Collector) (lo, hi float64) {
+	e := c.Seen()
+	return float64(e.Min), float64(e.Max)
 }

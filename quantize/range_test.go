@@ -302,6 +302,139 @@ func TestMSEIsNeverWorseThanMinMax(t *testing.T) {
 	})
 }
 
+func ratio(h *Histogram, lo, hi float32, g Grid) float64 {
+	return h.Noise(g.Params(lo, hi), g) / h.power()
+}
+
+func histogram(x []float32) *Histogram {
+	h := new(Histogram)
+	h.Observe(x)
+	return h
+}
+
+func scaled(x []float32, by float32) []float32 {
+	r := slices.Clone(x)
+	for i := range r {
+		r[i] *= by
+	}
+	return r
+}
+
+// Tensors that share a scale: what each method makes of a large loud tensor and a
+// small quiet one with a tail of its own.
+func TestSharedRange(t *testing.T) {
+	large, small := sample(1<<18, gauss), scaled(seeded(2, 1<<8, gauss), 0.25)
+	loud, quiet := histogram(large), histogram(small)
+	both := []Collector{loud, quiet}
+	shared := func(r RangeRule, c ...Collector) (lo, hi float32) {
+		lo, hi, err := r.SharedRange(c, uint4)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return lo, hi
+	}
+
+	lo, hi := shared(RangeRule{Method: "minmax"}, both...)
+	if want := slices.Max(large); lo != slices.Min(large) || hi != want {
+		t.Errorf("minmax %v…%v", lo, hi)
+	}
+
+	// mse: the sum of noise over signal is less than with the plain merge, in which
+	// the small one is drowned, and than with either one's own range.
+	sum := func(lo, hi float32) float64 { return ratio(loud, lo, hi, uint4) + ratio(quiet, lo, hi, uint4) }
+	mse := RangeRule{Method: "mse"}
+	got := sum(shared(mse, both...))
+	merged := histogram(slices.Concat(large, small))
+	for name, other := range map[string]float64{"merged": sum(shared(mse, merged)), "loud": sum(shared(mse, loud)), "quiet": sum(shared(mse, quiet))} {
+		t.Logf("noise over signal: shared %.4f, %s %.4f", got, name, other)
+		if got > 0.97*other {
+			t.Errorf("noise over signal: shared %v, %s %v", got, name, other)
+		}
+	}
+
+	// sigma: the variance of the whole is the mean of the two tensors'.
+	_, hi = shared(RangeRule{Method: "sigma", SigmaK: 1}, both...)
+	if want := math.Sqrt((loud.power() + quiet.power()) / 2); math.Abs(float64(hi)-want) > 0.01 {
+		t.Errorf("sigma: %v, want %v", hi, want)
+	}
+
+	// percentile: of a hundred values of the small tensor one is far out; in the
+	// merged values that is one of a hundred thousand.
+	far := slices.Repeat([]float32{0.5}, 100)
+	far[0] = 9
+	if _, hi := shared(RangeRule{Method: "percentile", Percentile: 99}, loud, histogram(far)); hi < 8.9 {
+		t.Errorf("percentile cuts the small tensor at %v", hi)
+	}
+	if _, hi := shared(RangeRule{Method: "percentile", Percentile: 99}, histogram(slices.Concat(large, far))); hi > 4 {
+		t.Errorf("percentile of all values is %v: the case shows nothing", hi)
+	}
+}
+
+// A tensor far too quiet for the scale of the loud one must not cost the loud one its range.
+func TestSharedRangeKeepsTheLoudTensor(t *testing.T) {
+	x := sample(1<<14, gauss)
+	for _, g := range []Grid{Uint8, Int8Weights, uint4} {
+		for _, quieter := range []float32{4, 16, 64, 1024, 1 << 40} {
+			loud, quiet := histogram(x), histogram(scaled(x, 1/quieter))
+			lo, hi, err := RangeRule{Method: "mse"}.SharedRange([]Collector{quiet, loud}, g)
+			if err != nil {
+				t.Fatal(err)
+			}
+			alone, high, err := RangeRule{Method: "mse"}.Range(loud, g)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := (hi - lo) / (high - alone); got < 0.4 {
+				t.Errorf("%s %d bits, one of two is %v times quieter: %v of the loud one's range", g.Name, g.Bits, quieter, got)
+			}
+		}
+	}
+}
+
+// The order of the tensors does not matter, and no range is beyond the union.
+func TestSharedRangeProperties(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		g := rapid.SampledFrom([]Grid{Uint8, Int8Weights, uint4}).Draw(t, "grid")
+		var c []Collector
+		for range rapid.IntRange(1, 4).Draw(t, "tensors") {
+			c = append(c, histogram(append(values.Draw(t, "x"), rapid.Float32().Draw(t, "one more"))))
+		}
+		mirrored := slices.Clone(c)
+		slices.Reverse(mirrored)
+		for _, m := range Methods {
+			r := RangeRule{Method: m.Name}
+			lo, hi, err := r.SharedRange(c, g)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if l, h, _ := r.SharedRange(mirrored, g); l != lo || h != hi {
+				t.Errorf("%s: %v…%v, in another order %v…%v", m.Name, lo, hi, l, h)
+			}
+			least, greatest, _ := RangeRule{Method: "minmax"}.SharedRange(c, g)
+			if !(least <= lo && lo <= 0 && 0 <= hi && hi <= greatest) {
+				t.Errorf("%s: %v…%v of values %v…%v", m.Name, lo, hi, least, greatest)
+			}
+		}
+	})
+}
+
+func TestSharedRangeThatCannotBe(t *testing.T) {
+	full, bad := histogram([]float32{1}), histogram([]float32{nan})
+	for _, c := range []struct {
+		c    []Collector
+		is   error
+		text string
+	}{
+		{nil, ErrNoValues, ""},
+		{[]Collector{full, new(Histogram)}, ErrNoValues, "tensor 2 of the 2 that share a scale"},
+		{[]Collector{bad, full}, ErrNonFinite, "tensor 1 of the 2"},
+	} {
+		if _, _, err := (RangeRule{Method: "mse"}).SharedRange(c.c, Uint8); !errors.Is(err, c.is) || !strings.Contains(err.Error(), c.text) {
+			t.Errorf("%d collectors: %v, want %v %q", len(c.c), err, c.is, c.text)
+		}
+	}
+}
+
 func BenchmarkRange(b *testing.B) {
 	var h Histogram
 	h.Observe(sample(1<<20, gauss))
