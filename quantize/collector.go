@@ -9,7 +9,8 @@ import (
 // A Collector gathers what the range of a tensor is chosen from, in constant
 // memory, from any number of slices of any length. Collectors form a monoid:
 // however values are cut into slices, spread over collectors, ordered and
-// merged, the state is the same to the last bit. Zero values are ready to use.
+// merged, the state is the same to the last bit; only a MovingAverage needs its
+// samples whole and in order. Zero values are ready to use.
 type Collector interface {
 	Observe(x []float32)
 	// Merge adds what another collector of the same type has seen; the other

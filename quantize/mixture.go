@@ -131,6 +131,15 @@ func (m mixture) moments() (mean, variance float64) {
 	return mean, max(square/n-float64(mean*mean), 0)
 }
 
+// mass is what all values count.
+func mass(b []bucket) float64 {
+	n := 0.0
+	for _, x := range b {
+		n += x.n
+	}
+	return n
+}
+
 // magnitudes are the buckets of |x|, from the least to the greatest.
 func magnitudes(b []bucket) []bucket {
 	r := make([]bucket, len(b))
@@ -141,6 +150,17 @@ func magnitudes(b []bucket) []bucket {
 		r[i] = x
 	}
 	sortBuckets(r)
+	return r
+}
+
+// nonzero leaves out the bucket of 0, with values that every scale makes 0.
+func nonzero(b []bucket) []bucket {
+	r := make([]bucket, 0, len(b))
+	for _, x := range b {
+		if x.lo > 0 || x.hi < 0 {
+			r = append(r, x)
+		}
+	}
 	return r
 }
 

@@ -20,10 +20,7 @@ func percentileRange(r RangeRule, m mixture, g Grid) (lo, hi float64) {
 // quantile is the value below or at which the share q lies: the
 // ceil(q·n)-th value, spread evenly within its bucket.
 func quantile(b []bucket, q float64) float64 {
-	var n, before float64
-	for _, x := range b {
-		n += x.n
-	}
+	n, before := mass(b), 0.0
 	rank := min(max(math.Ceil(float64(q*n)), 1), n)
 	i := 0
 	for ; before+b[i].n < rank; i++ {

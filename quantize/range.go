@@ -30,13 +30,23 @@ type chooser func(r RangeRule, c []Collector, g Grid) (lo, hi float64, err error
 // extremes seen and widened to contain 0.
 var Methods = []Method{
 	{"minmax", "the extremes seen", newExtremes, widest(extremeEnds)},
+	{"moving-average", "extremes that follow those of one sample after the other, 1 % of the way each", newMovingAverage, widest(averagedEnds)},
 	{"percentile", "99.99 % of the values (--percentile), half of the rest cut off on each side", newHistogram, mixed(percentileRange, byTensor)},
+	{"entropy", "least divergence (KL) of the clipped, quantized distribution of magnitudes from the true one", newHistogram, mixed(entropyRange, byTensor)},
 	{"mse", "least mean squared error of the quantized values, both ends searched", newHistogram, mixed(mseRange, byPower)},
+	{"octav", "least expected squared error of rounding and clipping (OCTAV)", newHistogram, mixed(octavRange, byPower)},
 	{"sigma", "mean ± k standard deviations, k by the number of bits (--sigma-k)", newHistogram, mixed(sigmaRange, byTensor)},
 }
 
 func newExtremes() Collector  { return new(Extremes) }
 func newHistogram() Collector { return new(Histogram) }
+
+// ordered methods have ranges that depend on the order of the samples, which
+// only a collector of their own follows.
+func (m Method) ordered() bool {
+	_, is := m.collector().(*MovingAverage)
+	return is
+}
 
 func (r RangeRule) method() (Method, error) {
 	i := slices.IndexFunc(Methods, func(m Method) bool { return m.Name == r.Method })

@@ -29,7 +29,10 @@ func sqnr(x []float32, p Params, g Grid) float64 {
 	return 10 * math.Log10(signal/float64(len(x))/squaredError(x, p, g))
 }
 
-func collect(t testing.TB, r RangeRule, x []float32) Collector {
+// failing is a *testing.T or a *rapid.T.
+type failing interface{ Fatal(...any) }
+
+func collect(t failing, r RangeRule, x []float32) Collector {
 	c, err := r.NewCollector()
 	if err != nil {
 		t.Fatal(err)
@@ -38,7 +41,7 @@ func collect(t testing.TB, r RangeRule, x []float32) Collector {
 	return c
 }
 
-func rangeOf(t testing.TB, r RangeRule, x []float32, g Grid) (lo, hi float32) {
+func rangeOf(t failing, r RangeRule, x []float32, g Grid) (lo, hi float32) {
 	lo, hi, err := r.Range(collect(t, r, x), g)
 	if err != nil {
 		t.Fatal(err)
@@ -46,7 +49,7 @@ func rangeOf(t testing.TB, r RangeRule, x []float32, g Grid) (lo, hi float32) {
 	return lo, hi
 }
 
-func paramsOf(t testing.TB, r RangeRule, x []float32, g Grid) Params {
+func paramsOf(t failing, r RangeRule, x []float32, g Grid) Params {
 	return g.Params(rangeOf(t, r, x, g))
 }
 
@@ -153,7 +156,8 @@ func TestRangesThatCannotBe(t *testing.T) {
 		{RangeRule{Method: "mse"}, new(Histogram), ErrNoValues, ""},
 		{RangeRule{Method: "mse"}, bad, ErrNonFinite, "1 NaN and 0 infinite among 2"},
 		{RangeRule{Method: "mse"}, few, nil, `"mse" needs a *quantize.Histogram`},
-		{RangeRule{Method: "best"}, full, nil, "use one of minmax, percentile, mse, sigma"},
+		{RangeRule{Method: "moving-average"}, full, nil, `"moving-average" needs a *quantize.MovingAverage, not a *quantize.Histogram`},
+		{RangeRule{Method: "best"}, full, nil, "use one of minmax, moving-average, percentile, entropy, mse, octav, sigma"},
 		{RangeRule{Method: "percentile", Percentile: 101}, full, nil, "percentile 101"},
 		{RangeRule{Method: "percentile", Percentile: math.NaN()}, full, nil, "percentile NaN"},
 		{RangeRule{Method: "sigma", SigmaK: -1}, full, nil, "sigma k -1"},
@@ -170,15 +174,13 @@ func TestRangeProperties(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		x := append(values.Draw(t, "x"), rapid.Float32().Draw(t, "one more"))
 		g := rapid.SampledFrom([]Grid{Uint8, Int8, Int8Weights, uint4}).Draw(t, "grid")
-		var h Histogram
-		h.Observe(x)
 		least, greatest := min(slices.Min(x), 0), max(slices.Max(x), 0)
 		if g.Symmetric {
 			greatest = max(-least, greatest)
 			least = -greatest
 		}
 		for _, m := range Methods {
-			lo, hi, err := RangeRule{Method: m.Name}.Range(&h, g)
+			lo, hi, err := RangeRule{Method: m.Name}.Range(m.observing(x), g)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -306,6 +308,12 @@ func ratio(h *Histogram, lo, hi float32, g Grid) float64 {
 	return h.Noise(g.Params(lo, hi), g) / h.power()
 }
 
+func (m Method) observing(x []float32) Collector {
+	c := m.collector()
+	c.Observe(x)
+	return c
+}
+
 func histogram(x []float32) *Histogram {
 	h := new(Histogram)
 	h.Observe(x)
@@ -395,14 +403,15 @@ func TestSharedRangeKeepsTheLoudTensor(t *testing.T) {
 func TestSharedRangeProperties(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		g := rapid.SampledFrom([]Grid{Uint8, Int8Weights, uint4}).Draw(t, "grid")
-		var c []Collector
-		for range rapid.IntRange(1, 4).Draw(t, "tensors") {
-			c = append(c, histogram(append(values.Draw(t, "x"), rapid.Float32().Draw(t, "one more"))))
-		}
-		mirrored := slices.Clone(c)
-		slices.Reverse(mirrored)
+		x := rapid.SliceOfN(values, 1, 4).Draw(t, "tensors")
 		for _, m := range Methods {
 			r := RangeRule{Method: m.Name}
+			var c []Collector
+			for _, x := range x {
+				c = append(c, m.observing(append(x, 1)))
+			}
+			mirrored := slices.Clone(c)
+			slices.Reverse(mirrored)
 			lo, hi, err := r.SharedRange(c, g)
 			if err != nil {
 				t.Fatal(err)
@@ -436,12 +445,12 @@ func TestSharedRangeThatCannotBe(t *testing.T) {
 }
 
 func BenchmarkRange(b *testing.B) {
-	var h Histogram
-	h.Observe(sample(1<<20, gauss))
+	x := sample(1<<20, gauss)
 	for _, m := range Methods {
 		b.Run(m.Name, func(b *testing.B) {
+			c := m.observing(x)
 			for b.Loop() {
-				if _, _, err := (RangeRule{Method: m.Name}).Range(&h, Uint8); err != nil {
+				if _, _, err := (RangeRule{Method: m.Name}).Range(c, Uint8); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -460,10 +469,11 @@ func TestRangeBits(t *testing.T) {
 		}
 	}
 	want := map[string][2]uint32{
-		"minmax":     {0xc137d000, 0x41561400},
-		"percentile": {0xc12e8000, 0x41398000},
-		"mse":        {0xc12c5300, 0x4148b2c0},
-		"sigma":      {0xc137d000, 0x414c3e76},
+		"minmax":         {0xc137d000, 0x41561400},
+		"percentile":     {0xc12e8000, 0x41398000},
+		"moving-average": {0xc137d000, 0x41561400}, "entropy": {0xc12f169c, 0x412f169c}, "octav": {0xc12e255f, 0x414c6a04},
+		"mse":   {0xc12c5300, 0x4148b2c0},
+		"sigma": {0xc137d000, 0x414c3e76},
 	}
 	for _, m := range Methods {
 		lo, hi := rangeOf(t, RangeRule{Method: m.Name}, x, Uint8)
