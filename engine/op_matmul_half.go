@@ -11,13 +11,16 @@ import (
 )
 
 // half makes a float32 kernel run float16 and bfloat16 too: inputs are widened, output 0 is rounded once at the end.
-func half(m maker) maker {
+func half(m maker) maker { return halfOutputs(1, m) }
+
+// halfOutputs is half for a kernel whose first outputs have the type of its inputs.
+func halfOutputs(count int, m maker) maker {
 	return func(b *builder, n *onnx.Node) (kernel, error) {
 		k, err := m(b, n)
 		if err != nil {
 			return nil, err
 		}
-		w := &widening{constants: make([]*onnx.Tensor, len(n.Inputs()))}
+		w := &widening{constants: make([]*onnx.Tensor, len(n.Inputs())), out: make([]onnx.Tensor, count), made: make([]bool, count)}
 		return func(r *run) error {
 			dt := halfType(r.inputs)
 			if dt == onnx.Undefined {
@@ -48,12 +51,13 @@ type widening struct {
 	given     []*onnx.Tensor
 	headers   []onnx.Tensor
 	constants []*onnx.Tensor // widened once, by input
-	out       onnx.Tensor
-	made      bool
+	out       []onnx.Tensor
+	made      []bool
 }
 
 func (w *widening) begin(r *run, dt onnx.DataType) {
-	w.half, w.made = dt, false
+	w.half = dt
+	clear(w.made)
 	w.given = append(w.given[:0], r.inputs...)
 	if len(w.headers) < len(r.inputs) {
 		w.headers = make([]onnx.Tensor, len(r.inputs))
@@ -85,16 +89,18 @@ func (r *run) bindFloats(t *onnx.Tensor, dims []int64) {
 	t.Bind(onnx.Float32, unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(words))), 4*n), dims...)
 }
 
-func (w *widening) output(r *run, dims []int64) *onnx.Tensor {
-	r.bindFloats(&w.out, dims)
-	w.made = true
-	return &w.out
+func (w *widening) output(r *run, i int, dims []int64) *onnx.Tensor {
+	r.bindFloats(&w.out[i], dims)
+	w.made[i] = true
+	return &w.out[i]
 }
 
 func (w *widening) end(r *run) {
 	r.wide = nil
-	if w.made {
-		onnx.SetFloats(r.out(0, w.half, w.out.Dims...), onnx.Data[float32](&w.out))
+	for i := range w.out {
+		if w.made[i] && r.wants(i) {
+			onnx.SetFloats(r.out(i, w.half, w.out[i].Dims...), onnx.Data[float32](&w.out[i]))
+		}
 	}
 }
 

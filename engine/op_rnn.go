@@ -8,9 +8,9 @@ import (
 )
 
 var rnnOps = []op{
-	{"", "RNN", 1, 0, recurrent(plainCell{})},
-	{"", "GRU", 1, 0, recurrent(gruCell{})},
-	{"", "LSTM", 1, 0, recurrent(lstmCell{})},
+	{"", "RNN", 1, 0, halfOutputs(3, recurrent(plainCell{}))},
+	{"", "GRU", 1, 0, halfOutputs(3, recurrent(gruCell{}))},
+	{"", "LSTM", 1, 0, halfOutputs(3, recurrent(lstmCell{}))},
 	{msDomain, "DynamicQuantizeLSTM", 1, 0, makeQuantizedLSTM},
 }
 

@@ -424,8 +424,8 @@ func (r *run) wants(i int) bool { return i < len(r.s.out) && r.s.out[i] >= 0 }
 // out makes output i with undefined contents. For an output left out it returns a scratch tensor.
 func (r *run) out(i int, dt onnx.DataType, dims ...int64) *onnx.Tensor {
 	r.check(dt, dims)
-	if r.wide != nil && i == 0 && dt == onnx.Float32 {
-		return r.wide.output(r, dims)
+	if r.wide != nil && i < len(r.wide.out) && dt == onnx.Float32 {
+		return r.wide.output(r, i, dims)
 	}
 	if !r.wants(i) {
 		r.fits(dt.ByteSize(onnx.NumElements(dims)))
