@@ -5,26 +5,39 @@ package prepare
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/zqonnx/zqonnx/onnx"
 	"github.com/zqonnx/zqonnx/onnx/rewrite"
 )
 
 // Passes is the whole preparation, in order.
-var Passes = rewrite.Pipeline{
+var Passes = slices.Concat(typing, simplifying)
+
+// Float32Passes is Passes for a runtime that has no half-precision arithmetic.
+var Float32Passes = slices.Concat(
+	typing,
+	rewrite.Pipeline{WidenHalves}, // needs the types; before folds, which then lose nothing, and DropNoOps, which drops Casts that lost their sense
+	simplifying,
+)
+
+var typing = rewrite.Pipeline{
 	FreeInitializers, // first: no other pass then meets a constant that a caller may override, and IR 4 allows new ones
 	LiftConstants,    // everything later sees one form of constant
 	InferShapes,      // ranks and sizes prove most of what follows
-	FoldShapes,       // needs the sizes; makes Reshape targets and conditions constant
-	InlineBranches,   // needs constant conditions; brings weights and those who take them together
-	FoldLayouts,      // needs constant Reshape targets; makes weights constant
-	DropNoOps,        // brings producers and consumers together for the matches below
-	FoldPads,         // before AffineTails, which do not change what a Conv reads
-	MakeGemms,        // before FoldAffine, which folds into Gemm but not into MatMul
-	FoldAffine,       // BatchNormalization and constants behind a linear operator
-	PoolMeans,        // independent of the rest
-	RemoveDead,       // what the passes above left without a use
-	TrimOpsets,       // after RemoveDead: it looks at the operators still there
+}
+
+var simplifying = rewrite.Pipeline{
+	FoldShapes,     // needs the sizes; makes Reshape targets and conditions constant
+	InlineBranches, // needs constant conditions; brings weights and those who take them together
+	FoldLayouts,    // needs constant Reshape targets; makes weights constant
+	DropNoOps,      // brings producers and consumers together for the matches below
+	FoldPads,       // before AffineTails, which do not change what a Conv reads
+	MakeGemms,      // before FoldAffine, which folds into Gemm but not into MatMul
+	FoldAffine,     // BatchNormalization and constants behind a linear operator
+	PoolMeans,      // independent of the rest
+	RemoveDead,     // what the passes above left without a use
+	TrimOpsets,     // after RemoveDead: it looks at the operators still there
 }
 
 // InferShapes finds types and shapes of all tensors.
