@@ -149,6 +149,11 @@ func (s *session) runAlone(ctx context.Context, l *layer) error {
 			l.notOwn = fmt.Sprintf("the float model did not compute tensor %q", p.Float)
 			return nil
 		}
+		var err error
+		if known[p.Quant], err = inType(known[p.Quant], s.elem[p.Quant]); err != nil {
+			l.notOwn = err.Error()
+			return nil
+		}
 	}
 	ways := s.ways
 	if q := l.alone; q != nil {
@@ -179,6 +184,19 @@ func (s *session) runAlone(ctx context.Context, l *layer) error {
 	}
 	l.notOwn = fmt.Sprintf("it cannot be run alone: %v", reason)
 	return nil
+}
+
+// inType returns a tensor of the float model in the type that the quantized model has for it, where that is float32: it may
+// compute so what the float model computes in half precision.
+func inType(t *onnx.Tensor, want onnx.DataType) (*onnx.Tensor, error) {
+	if t.Type == want || want != onnx.Float32 || !t.Type.IsFloat() {
+		return t, nil
+	}
+	x, err := t.Float32s()
+	if err != nil {
+		return nil, err
+	}
+	return onnx.Of(x, append([]int64{}, t.Dims...)...), nil
 }
 
 func (l *layer) result() LayerError {

@@ -24,8 +24,9 @@ type session struct {
 	outputs []*output
 	pooled  *metric.Comparison // of the float outputs; nil until there is one
 
-	names map[string]bool // the float tensors that layers need
-	held  tensors         // those of the current sample
+	elem  map[string]onnx.DataType // of the quantized model's tensors, as far as known
+	names map[string]bool          // the float tensors that layers need
+	held  tensors                  // those of the current sample
 }
 
 type tensors = map[string]*onnx.Tensor
@@ -54,7 +55,7 @@ type output struct {
 }
 
 func newSession(float, quant *onnx.Model, layers []Layer, o Options) (*session, error) {
-	s := &session{names: map[string]bool{}}
+	s := &session{elem: map[string]onnx.DataType{}, names: map[string]bool{}}
 	var err error
 	if s.float, err = newLane("float", float, engine.Literal, o); err != nil {
 		return nil, err
@@ -73,6 +74,11 @@ func newSession(float, quant *onnx.Model, layers []Layer, o Options) (*session, 
 	for _, name := range s.float.Outputs() {
 		s.outputs = append(s.outputs, &output{name: name})
 	}
+	if len(layers) > 0 {
+		if err := s.types(quant); err != nil {
+			return nil, err
+		}
+	}
 	for _, d := range layers {
 		l := newLayer(d, quant.Graph)
 		s.layers = append(s.layers, l)
@@ -81,6 +87,24 @@ func newSession(float, quant *onnx.Model, layers []Layer, o Options) (*session, 
 		}
 	}
 	return s, s.report().checkScopes(o.Gates)
+}
+
+// types finds the element types of the quantized model's tensors, which its file need not state.
+func (s *session) types(quant *onnx.Model) error {
+	m := quant.Clone()
+	if err := onnx.InferShapes(m, onnx.InferOptions{}); err != nil {
+		return err
+	}
+	values := slices.Clone(m.Graph.Inputs())
+	for n := range m.Graph.Nodes() {
+		values = append(values, n.Outputs()...)
+	}
+	for _, v := range values {
+		if v != nil && v.Type != nil {
+			s.elem[v.Name()] = v.Type.Elem
+		}
+	}
+	return nil
 }
 
 // match checks that the models take and give the same tensors.

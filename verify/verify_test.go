@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -108,6 +109,44 @@ func layerOf(t *testing.T, r *Report, tensor string) LayerError {
 	}
 	t.Fatalf("the report has no layer for tensor %q", tensor)
 	panic("unreachable")
+}
+
+// A layer of a half-precision model is fed to a model that computes it in float32, and one that both compute in halves as it is.
+func TestLayersOfHalfPrecision(t *testing.T) {
+	to := func(t onnx.DataType) *onnx.Attribute { return onnx.AttrI("to", int64(t)) }
+	model := func(halves ...string) *onnx.Model {
+		b := newNet("x")
+		v := b.in("x")
+		for _, op := range []string{"Abs", "Sqrt", "Exp"} {
+			want := onnx.Float32
+			if slices.Contains(halves, op) {
+				want = onnx.Float16
+			}
+			cast := b.add(op+"_in", "Cast", v)
+			n, _ := cast.Producer()
+			n.SetAttr(to(want))
+			v = b.add(op+"_out", op, cast)
+		}
+		y := b.add("y", "Cast", v)
+		n, _ := y.Producer()
+		n.SetAttr(to(onnx.Float32))
+		return b.model(y)
+	}
+	float, quant := model("Abs", "Sqrt", "Exp"), model("Exp")
+	var layers []Layer
+	for _, op := range []string{"Abs", "Sqrt", "Exp"} {
+		layers = append(layers, Layer{Key: op, Op: op, Float: op + "_out", Quant: op + "_out", Inputs: []Pair{{op + "_in", op + "_in"}}})
+	}
+	r := verify(t, float, quant, layers, probes(t, float, 4), Options{})
+	for _, l := range r.Layers {
+		if l.Own == nil || l.Accumulated == nil {
+			t.Errorf("layer %s is not measured: %s; alone: %s", l.Key, l.NotAccumulated, l.NotOwn)
+			continue
+		}
+		if db := l.Own.SQNR; l.Op == "Sqrt" && !(db > 60 && db < 90) || l.Op != "Sqrt" && db < metric.MaxSQNR {
+			t.Errorf("layer %s alone: %.1f dB", l.Key, db)
+		}
+	}
 }
 
 func TestAModelAgainstItself(t *testing.T) {
