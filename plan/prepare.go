@@ -17,6 +17,9 @@ type Prepared struct {
 	Model *onnx.Model
 	Trace *rewrite.Trace // from the tensors of the input model
 	Log   []string       // what was done to it, a line each
+	// Halves are the half-precision types that the input model stores constants in. Their arithmetic is float32 now: no target
+	// has another.
+	Halves []onnx.DataType
 }
 
 // Prepare makes the copy. It is deterministic: a plan made on one Prepared fits every other of the same model.
@@ -43,7 +46,7 @@ func Prepare(m *onnx.Model, opset int64) (*Prepared, error) {
 			n.Name = key
 		}
 	}
-	p := &Prepared{Model: m, Trace: rewrite.NewTrace(m)}
+	p := &Prepared{Model: m, Trace: rewrite.NewTrace(m), Halves: prepare.HalfTypes(m)}
 	if from, to := m.Opset(""), max(opset, MinOpset); from < to {
 		if err := onnx.ConvertOpset(m, to); err != nil {
 			return nil, err
@@ -51,7 +54,7 @@ func Prepare(m *onnx.Model, opset int64) (*Prepared, error) {
 		p.Log = append(p.Log, fmt.Sprintf("opset raised from %d to %d", from, to))
 	}
 	log := func(pass, message string) { p.Log = append(p.Log, pass+": "+message) }
-	return p, prepare.Passes.Run(&rewrite.Context{Trace: p.Trace, Log: log}, m)
+	return p, prepare.Float32Passes.Run(&rewrite.Context{Trace: p.Trace, Log: log}, m)
 }
 
 // possible reports whether there can be a tensor of the type: its fixed sizes alone must not exceed what can be counted.

@@ -22,8 +22,8 @@ func passesCommand(*pflag.FlagSet) action {
 			title string
 			rewrite.Pipeline
 		}{
-			{"Preparation: the float model in its normal form", prepare.Passes},
-			{"Emission: the plan carried out", emit.Passes(nil)},
+			{"Preparation: the float model in its normal form", prepare.Float32Passes},
+			{"Emission: the plan carried out", emit.Passes(nil, nil)},
 		} {
 			if i > 0 {
 				fmt.Fprintln(e.stdout)

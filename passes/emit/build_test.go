@@ -51,6 +51,14 @@ func (b *builder) normal(name string, dims ...int64) *onnx.Value {
 	return b.g.AddConst(name, normals(b.random, dims...))
 }
 
+// half rounds a constant to float16.
+func half(v *onnx.Value) *onnx.Value {
+	t := onnx.Zeros(onnx.Float16, v.Const().Dims...)
+	onnx.SetFloats(t, onnx.Data[float32](v.Const()))
+	v.SetConst(t)
+	return v
+}
+
 func normals(r *rand.Rand, dims ...int64) *onnx.Tensor {
 	x := make([]float32, onnx.NumElements(dims))
 	for i := range x {
@@ -152,7 +160,7 @@ func prepared(t testing.TB, m *onnx.Model) *plan.Prepared {
 func emitted(t testing.TB, prep *plan.Prepared, p *plan.Plan) *onnx.Model {
 	t.Helper()
 	check := func(_ rewrite.Pass, m *onnx.Model) error { return onnx.Check(m) }
-	if err := Passes(p).Run(&rewrite.Context{Trace: prep.Trace, Check: check}, prep.Model); err != nil {
+	if err := Passes(p, prep.Halves).Run(&rewrite.Context{Trace: prep.Trace, Check: check}, prep.Model); err != nil {
 		t.Fatal(err)
 	}
 	return prep.Model

@@ -43,6 +43,12 @@ var tinies = []tiny{
 	{"gemm-dynamic-tensor", 13, choice{scheme: plan.Dynamic, tensor: true}, gemm},
 	// Weights only.
 	{"matmul-stored", 13, choice{scheme: plan.WeightOnly}, matmul(3, 5, 32, 16)},
+	{"half-stored", 13, choice{scheme: plan.WeightOnly}, func(b *builder) {
+		x := b.op("Cast", "x16", in(b.input("x", 20, 32)), onnx.AttrI("to", int64(onnx.Float16)))
+		h := b.op("Add", "h", in(b.op("MatMul", "p", in(x, half(b.normal("w", 32, 16)))), half(b.normal("place", 20, 16))))
+		h = b.op("Mul", "m", in(h, half(b.normal("gain", 16))))
+		b.output(b.op("Cast", "y", in(h), onnx.AttrI("to", int64(onnx.Float32))))
+	}},
 	{"matmul-stored-left", 13, choice{scheme: plan.WeightOnly}, func(b *builder) {
 		b.output(b.op("MatMul", "y", in(b.normal("w", 16, 32), b.input("x", 2, 32, 5))))
 	}},

@@ -16,12 +16,12 @@ import (
 // Apply carries p out on a prepared model, whose trace records where tensors went. Where p does not fit the model it says
 // why, and nothing was changed.
 func Apply(prep *plan.Prepared, p *plan.Plan) error {
-	return Passes(p).Run(&rewrite.Context{Trace: prep.Trace}, prep.Model)
+	return Passes(p, prep.Halves).Run(&rewrite.Context{Trace: prep.Trace}, prep.Model)
 }
 
-// Passes is the table of passes that carry out a plan on one model, in order.
-func Passes(p *plan.Plan) rewrite.Pipeline {
-	e := &emitter{plan: p}
+// Passes is the table of passes that carry out a plan on one model, in order; halves are those of the plan.Prepared.
+func Passes(p *plan.Plan, halves []onnx.DataType) rewrite.Pipeline {
+	e := &emitter{plan: p, halves: halves}
 	return rewrite.Pipeline{
 		// First: it knows nodes and tensors by the names that prepare gave them.
 		e.pass("read-plan", "find the plan's nodes and tensors in the model; refuse a plan that does not fit", (*emitter).match),
@@ -35,6 +35,8 @@ func Passes(p *plan.Plan) rewrite.Pipeline {
 		e.pass("quantize-tables", "constant tables of Gather as int8 rows, scaled after they are gathered", (*emitter).tables),
 		e.pass("store-weights", "other constant weights as Mul(Cast(int8), scale), which the runtime folds when it loads the model", (*emitter).storeWeights),
 		prepare.RemoveDead, // the float weights
+		// After remove-dead: what is stored in 8 bits needs no other form.
+		e.pass("store-halves", "float32 constants in the float16 or bfloat16 that they came in, where that loses nothing, behind a Cast that the runtime folds", (*emitter).storeHalves),
 		DropTypes,          // after the passes that ask for types
 		prepare.TrimOpsets, // last: it looks at the operators there are
 	}
@@ -62,12 +64,14 @@ func (e *emitter) pass(name, doc string, run func(*emitter) error) rewrite.Pass 
 // emitter is what the passes of one run share.
 type emitter struct {
 	plan    *plan.Plan
+	halves  []onnx.DataType // that constants of the input model were stored in
 	context *rewrite.Context
 	model   *onnx.Model
 
 	nodes     map[*onnx.Node]*plan.Node
-	sites     []*plan.Site // those that the plan quantizes, in the order of the nodes of each graph
-	coded     []*coded     // the tensors that become codes, in graph order
+	sites     []*plan.Site  // those that the plan quantizes, in the order of the nodes of each graph
+	coded     []*coded      // the tensors that become codes, in graph order
+	floats    []*onnx.Value // the float32 constants of the model
 	stored    map[storedKey]*stored
 	constants map[constantKey]*onnx.Value
 }

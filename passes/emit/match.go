@@ -23,7 +23,7 @@ var forms = map[plan.Kind][]plan.Scheme{
 // match finds the plan's nodes and tensors in the model and checks that it can be carried out.
 func (e *emitter) match() error {
 	e.nodes, e.stored, e.constants = map[*onnx.Node]*plan.Node{}, map[storedKey]*stored{}, map[constantKey]*onnx.Value{}
-	e.sites, e.coded = nil, nil
+	e.sites, e.coded, e.floats = nil, nil, nil
 	byKey := map[string]*onnx.Node{}
 	for n, key := range e.model.Graph.Keys() {
 		byKey[key] = n
@@ -48,6 +48,11 @@ func (e *emitter) match() error {
 		}
 	}
 	for g := range rewrite.Graphs(e.model) {
+		for _, v := range g.Consts() {
+			if v.Const().Type == onnx.Float32 {
+				e.floats = append(e.floats, v)
+			}
+		}
 		for n := range g.Nodes() {
 			if s := sites[n]; s != nil && e.scheme(n) != plan.Float && e.scheme(n) != plan.Fused {
 				e.sites = append(e.sites, s)

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/zqonnx/zqonnx/onnx"
+	"github.com/zqonnx/zqonnx/passes/prepare"
 	"github.com/zqonnx/zqonnx/plan"
 	"github.com/zqonnx/zqonnx/quantize"
 )
@@ -29,6 +30,35 @@ func (e *emitter) storeWeights() error {
 		}
 		return nil
 	}, plan.WeightOnly, plan.Conv, plan.Product, plan.Recurrent, plan.Stored)
+}
+
+// storeHalves stores those float32 constants that the plan left alone in a half-precision type of the input model, so that the
+// file does not grow because the model computes in float32.
+func (e *emitter) storeHalves() error {
+	for _, v := range e.floats {
+		if v.Const() == nil || v.Const().Len() < plan.MinWeights || v.IsInput() { // nil: no longer there
+			continue
+		}
+		for _, half := range e.halves {
+			if t := prepare.Narrowed(v.Const(), half); t != nil {
+				storeHalf(v, t)
+				break
+			}
+		}
+	}
+	return nil
+}
+
+// storeHalf puts a Cast of t, which has the same numbers, in the place of the constant v.
+func storeHalf(v *onnx.Value, t *onnx.Tensor) {
+	g := v.Graph()
+	half := g.AddConst(v.Name()+"_"+t.Type.String(), t)
+	cast := g.InsertAfter(nil, onnx.NodeSpec{
+		Op: "Cast", Inputs: []*onnx.Value{half}, Outputs: []string{v.Name() + "_f32"}, Attrs: []*onnx.Attribute{onnx.AttrI("to", int64(onnx.Float32))},
+	})
+	if onnx.Replace(v, cast.Output(0)) {
+		g.DropConst(v)
+	}
 }
 
 // scaled computes stored weights in float, in front of n.
