@@ -19,6 +19,7 @@ import (
 	"github.com/zqonnx/zqonnx/data"
 	"github.com/zqonnx/zqonnx/engine"
 	"github.com/zqonnx/zqonnx/onnx"
+	"github.com/zqonnx/zqonnx/quantize"
 	"github.com/zqonnx/zqonnx/verify"
 )
 
@@ -95,6 +96,33 @@ func TestGuideIsComplete(t *testing.T) {
 		for _, m := range regexp.MustCompile(`\bID:\s+"([a-z0-9-]+)"`).FindAllStringSubmatch(string(source), -1) {
 			if !strings.Contains(string(guide), "`"+m[1]+"`") {
 				t.Errorf("the reason %s is missing", m[1])
+			}
+		}
+	}
+}
+
+// Help, guide and the page of ranges name every way to choose a range.
+func TestRangeMethodsAreDocumented(t *testing.T) {
+	_, help, _ := strings.Cut(quantizeHelp, "--range METHOD")
+	help, _, _ = strings.Cut(help, "--percentile")
+	var named []string
+	for _, w := range regexp.MustCompile(`[a-z-]+`).FindAllString(strings.ReplaceAll(help, "["+quantize.Methods[0].Name+"]", ""), -1) {
+		if w != "or" {
+			named = append(named, w)
+		}
+	}
+	have := names(quantize.Methods, func(m quantize.Method) string { return m.Name })
+	if !slices.Equal(named, have) {
+		t.Errorf("the help names %v, there are %v", named, have)
+	}
+	for _, page := range []string{"usage.md", "ranges.md"} {
+		text, err := os.ReadFile("../../docs/" + page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range have {
+			if !strings.Contains(string(text), "`"+name+"`") {
+				t.Errorf("%s: %s is missing", page, name)
 			}
 		}
 	}

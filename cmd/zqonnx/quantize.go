@@ -36,7 +36,8 @@ Data
       --seed N             of the synthetic samples used where there are no data
 Choice
       --activations MODE   auto, token, dynamic, static or float [auto]
-      --range METHOD       minmax, percentile, mse or sigma [minmax]
+      --range METHOD       minmax, moving-average, percentile, entropy, mse,
+                           octav or sigma [minmax]
       --percentile P       kept by --range percentile, in percent [99.99]
       --sigma-k K          of --range sigma: mean ± K standard deviations
       --include GLOB       only nodes of this key or output (repeatable)
