@@ -14,14 +14,13 @@ func Gelu(dst, src []float32) {
 	})
 }
 
-// GeluTanh stores the approximation x/2 · (1 + tanh(√(2/π)·(x + 0.044715·x³))).
+// GeluTanh stores the approximation x/2 · (1 + tanh(x·(√(2/π)·0.044715·x² + √(2/π)))).
 func GeluTanh(dst, src []float32) {
 	inChunks(dst, src, func(y, x []float32) {
-		Mul(y, x, x, 1, 1)
+		Mul(y, x, []float32{0.79788456080286535588 * 0.044715}, 1, 0)
 		Mul(y, y, x, 1, 1)
-		Mul(y, y, []float32{0.044715}, 1, 0)
-		Add(y, x, y, 1, 1)
-		Mul(y, y, []float32{0.79788456080286535588}, 1, 0)
+		Add(y, y, []float32{0.79788456080286535588}, 1, 0)
+		Mul(y, x, y, 1, 1)
 		mathf.Tanh(y, y)
 		halves(y, x)
 	})

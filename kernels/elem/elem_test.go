@@ -162,7 +162,7 @@ func TestActivations(t *testing.T) {
 		for v := float32(-12); v < 12; v += 0.01 {
 			x[0] = v
 			c.f(y[:], x[:])
-			if want := c.want(float64(v)); math.Abs(float64(y[0])-want) > 5e-7*max(1, math.Abs(want)) {
+			if want := c.want(float64(v)); math.Abs(float64(y[0])-want) > 2e-7*max(1, math.Abs(float64(v))) {
 				t.Fatalf("%s(%v) = %v, want %v", c.name, v, y[0], want)
 			}
 		}

@@ -3,7 +3,7 @@
 // # Definition to the bit
 //
 // Float: every output has one accumulator. It starts at 0 (at the value of C when accumulating) and takes
-// acc = FMA(A[m,k], B[k,n], acc), rounded once, for k = 0, 1, ..., K-1 in this order; then the bias is added by one
+// acc = mathf.FMA(A[m,k], B[k,n], acc), rounded once, for k = 0, 1, ..., K-1 in this order; then the bias is added by one
 // float32 addition. Nothing else is rounded, so tile sizes, instruction sets, and how the work is split cannot be seen in
 // the result. A NaN is a NaN; its sign and payload are not defined.
 //

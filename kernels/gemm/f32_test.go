@@ -10,6 +10,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/zqonnx/zqonnx/kernels/cpu/cputest"
+	"github.com/zqonnx/zqonnx/kernels/mathf"
 )
 
 func checkF32(t rapid.TB, s shape, draw func() float32) {
@@ -30,7 +31,7 @@ func checkF32(t rapid.TB, s shape, draw func() float32) {
 				acc = want[i*s.ldc()+j]
 			}
 			for k := range s.k {
-				acc = FMA(a[i*s.lda()+k], b[s.indexB(k, j)], acc)
+				acc = mathf.FMA(a[i*s.lda()+k], b[s.indexB(k, j)], acc)
 			}
 			if bias != nil {
 				acc += bias[j]
@@ -141,7 +142,7 @@ func TestF32Golden(t *testing.T) {
 			s := make([]float32, length)
 			for i := range s {
 				// Exponents from -15 to 0, both signs.
-				s[i] = fromBits(rng.Uint32()&0x87ffffff | 0x38000000)
+				s[i] = math.Float32frombits(rng.Uint32()&0x87ffffff | 0x38000000)
 			}
 			return s
 		}
@@ -157,4 +158,8 @@ func TestF32Golden(t *testing.T) {
 			t.Errorf("hash of the result is %#x, want %#x", got, uint64(want))
 		}
 	})
+}
+
+func sameF32(a, b float32) bool {
+	return math.Float32bits(a) == math.Float32bits(b) || a != a && b != b
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/zqonnx/zqonnx/kernels/cpu"
 	"github.com/zqonnx/zqonnx/kernels/cpu/cputest"
+	"github.com/zqonnx/zqonnx/kernels/mathf"
 	"pgregory.net/rapid"
 )
 
@@ -204,7 +205,7 @@ func TestReuse(t *testing.T) {
 			for y := range m {
 				for x := range n {
 					for z := range k {
-						fwant[y*n+x] = FMA(fa[y*k+z], fb[z*n+x], fwant[y*n+x])
+						fwant[y*n+x] = mathf.FMA(fa[y*k+z], fb[z*n+x], fwant[y*n+x])
 						iwant[y*n+x] += (int32(ia[y*k+z]) - 7) * (int32(ib[z*n+x]) - zerosB[0])
 					}
 				}

@@ -4,6 +4,7 @@ import (
 	"unsafe"
 
 	"github.com/zqonnx/zqonnx/kernels/cpu"
+	"github.com/zqonnx/zqonnx/kernels/mathf"
 )
 
 // The plain Go kernels. Their vectors are narrower than their tiles so that every machine exercises ragged edges.
@@ -28,7 +29,7 @@ func gemmF32_4x8_go(rows, vectors, groups int, a *float32, lda int, b *float32, 
 		}
 		for k, x := range unsafe.Slice(at(a, i*lda), groups) {
 			for j, y := range panel[k*8:][:columns] {
-				out[j] = FMA(x, y, out[j])
+				out[j] = mathf.FMA(x, y, out[j])
 			}
 		}
 		if bias != nil {

@@ -9,29 +9,67 @@ var (
 
 const (
 	log2e = 1.44269504088896341
-	// ln2High has few bits, so that a small integer times it is exact; ln2High + ln2Low is ln 2.
+	// ln2High has few bits, so that a small integer times it is exact; ln2High + ln2Low is ln 2. LogOf's pair.
 	ln2High = 0.693359375
 	ln2Low  = -2.12194440e-4
 	// Adding and taking away roundMagic rounds a small float32 to the nearest integer.
 	roundMagic = 1 << 23 * 1.5
 )
 
-// The polynomials, highest power first; the vector loops read these tables too.
+// The functions below are ONNX Runtime's on x86 (MLAS), to the bit: where activations are quantized behind them, a last bit
+// decides about codes. Polynomials have the highest power first; the vector loops read these tables too.
 var (
-	expPolynomial = [...]float32{1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1}
+	// expReduction takes k·ln 2 from x in two steps.
+	expReduction = [...]float32{-6.93145752e-1, -1.42860677e-6}
 
-	tanhPolynomial = [...]float32{-5.70498872745e-3, 2.06390887954e-2, -5.37397155531e-2, 1.33314422036e-1, -3.33332819422e-1}
+	expPolynomial    = [...]float32{0x1.694000p-10, 0x1.125edcp-7, 0x1.555b5ap-5, 0x1.555450p-3, 0x1.fffff6p-2, 1, 1}
+	erfExpPolynomial = [...]float32{1.38319808e-3, 8.37550033e-3, 4.16689515e-2, 1.66664466e-1, 4.99999851e-1, 1, 1}
 
-	// Weighted least-maximum fits: erf(x)/x − 1 in x² on [0, 1], and log(erfc(x)) on [1, 4].
-	erfPolynomial = [...]float32{
-		-9.680140465e-06, 1.127054557e-4, -8.484711872e-4, 5.221074913e-3, -2.686544508e-2, 1.1283782870e-1, -3.7612637877e-1,
-		1.2837916613e-1,
+	// tanh and sigmoid − ½ are quotients of polynomials in x²; the numerator times x.
+	tanhNumerator = [...]float32{
+		-2.76076847742355e-16, 2.00018790482477e-13, -8.60467152213735e-11, 5.12229709037114e-08, 1.48572235717979e-05, 6.37261928875436e-04,
+		4.89352455891786e-03,
 	}
+	tanhDenominator    = [...]float32{1.19825839466702e-06, 1.18534705686654e-04, 2.26843463243900e-03, 4.89352518554385e-03}
+	sigmoidNumerator   = [...]float32{4.37031012579801e-11, 1.15627324459942e-07, 6.08574864600143e-05, 8.51377133304701e-03, 2.48287947061529e-01}
+	sigmoidDenominator = [...]float32{
+		6.10247389755681e-13, 5.76102136993427e-09, 6.29106785017040e-06, 1.70198817374094e-03, 1.16817656904453e-01, 9.93151921023180e-01,
+	}
+
+	// erf(x)/x − 1 in x² below erfSplit, and −log(erfc(x))/x − 1 from there on.
+	erfPolynomial     = [...]float32{-5.99104969e-4, 4.99339588e-3, -2.67667342e-2, 1.12818025e-1, -3.76124859e-1, 1.28379151e-1}
 	logErfcPolynomial = [...]float32{
-		-2.168676292e-5, 4.413352872e-4, -4.204556346e-3, 2.5208240375e-2, -1.0841855407e-1, -6.3321989775e-1, -1.1295783520,
-		1.8803705e-4,
+		1.72948930e-5, -3.83208680e-4, 3.88393435e-3, -2.42545605e-2, 1.06777847e-1, 6.34846687e-1, 1.28717512e-1,
 	}
 )
+
+// The ends of the arguments' ranges: beyond them the results do not change.
+const (
+	expLeast, expGreatest = -105, 89
+	tanhGreatest          = 9
+	sigmoidGreatest       = 18
+	erfGreatest, erfSplit = 3.925, 0.921875
+)
+
+// polynomial returns Σ c[i]·x^(n−1−i), by Horner's rule with fused products.
+func polynomial(c []float32, x float32) float32 {
+	p := c[0]
+	for _, c := range c[1:] {
+		p = FMA(p, x, c)
+	}
+	return p
+}
+
+// within returns x, or the end of ±limit that it is beyond; a NaN stays.
+func within(x, limit float32) float32 {
+	switch {
+	case x > limit:
+		return limit
+	case x < -limit:
+		return -limit
+	}
+	return x
+}
 
 // Exp stores e to the power of src.
 func Exp(dst, src []float32) {
@@ -43,47 +81,29 @@ func Exp(dst, src []float32) {
 
 // ExpOf returns e to the power of x: x = k·ln 2 + r, a polynomial in r, times 2^k.
 func ExpOf(x float32) float32 {
-	if !(x >= -87) { // the result may be subnormal
-		return expSmall(x)
-	}
-	if x > 88.722839 {
-		return inf
-	}
-	p, k := expParts(x)
-	if k > 127 {
-		return float32(p*2) * math.Float32frombits(uint32(k-1+127)<<23)
-	}
-	return p * math.Float32frombits(uint32(k+127)<<23)
-}
-
-func expParts(x float32) (p float32, k int32) {
-	f := float32(x*log2e) + roundMagic
-	f -= roundMagic
-	r := x - float32(f*ln2High)
-	r -= float32(f * ln2Low)
-	c := &expPolynomial
-	p = float32(c[0]*r) + c[1]
-	p = float32(p*r) + c[2]
-	p = float32(p*r) + c[3]
-	p = float32(p*r) + c[4]
-	p = float32(p*r) + c[5]
-	p = float32(float32(p*r)*r) + r
-	return p + 1, int32(f)
-}
-
-func expSmall(x float32) float32 {
 	switch {
 	case x != x:
 		return x + x // quiet
-	case x < -104:
-		return 0
+	case x < expLeast:
+		x = expLeast
+	case x > expGreatest:
+		x = expGreatest
 	}
-	p, k := expParts(x)
-	// 2^k in two steps: only the last product may round.
-	return float32(p*math.Float32frombits(uint32(k+64+127)<<23)) * math.Float32frombits((127-64)<<23)
+	return expBy(expPolynomial[:], x)
 }
 
-// Sigmoid stores 1/(1+e^-x).
+func expBy(c []float32, x float32) float32 {
+	f := FMA(x, log2e, roundMagic) - roundMagic
+	r := FMA(f, expReduction[0], x)
+	r = FMA(f, expReduction[1], r)
+	// 2^k in two steps: only the last product may round, overflow or underflow.
+	k := int32(f)
+	half := k >> 1
+	p := polynomial(c, r) * math.Float32frombits(uint32(half+127)<<23)
+	return p * math.Float32frombits(uint32(k-half+127)<<23)
+}
+
+// Sigmoid stores 1/(1+e^-x). The error is absolute: results below 1e-7 are noise.
 func Sigmoid(dst, src []float32) {
 	src = src[:len(dst)]
 	for i := vector(sigmoid, dst, src); i < len(src); i++ {
@@ -91,13 +111,16 @@ func Sigmoid(dst, src []float32) {
 	}
 }
 
-// SigmoidOf returns 1/(1+e^-x).
+// SigmoidOf returns 1/(1+e^-x), as Sigmoid.
 func SigmoidOf(x float32) float32 {
-	if x >= 0 {
-		return 1 / (1 + ExpOf(-x))
+	y := quotient(sigmoidNumerator[:], sigmoidDenominator[:], within(x, sigmoidGreatest)) + 0.5
+	switch {
+	case y < 0:
+		return 0
+	case y > 1:
+		return 1
 	}
-	e := ExpOf(x) // keeps small results exact
-	return e / (1 + e)
+	return y
 }
 
 // Tanh stores the hyperbolic tangents.
@@ -110,21 +133,13 @@ func Tanh(dst, src []float32) {
 
 // TanhOf returns the hyperbolic tangent of x.
 func TanhOf(x float32) float32 {
-	a := abs(x)
-	if a < 0.625 {
-		z := float32(a * a)
-		c := &tanhPolynomial
-		p := float32(c[0]*z) + c[1]
-		p = float32(p*z) + c[2]
-		p = float32(p*z) + c[3]
-		p = float32(p*z) + c[4]
-		return copySign(float32(float32(p*z)*a)+a, x) // keeps -0
-	}
-	y := float32(1)
-	if !(a > 9.02) {
-		y = 1 - 2/(ExpOf(a+a)+1)
-	}
-	return copySign(y, x)
+	return quotient(tanhNumerator[:], tanhDenominator[:], within(x, tanhGreatest))
+}
+
+// quotient returns x·p(x²)/q(x²).
+func quotient(p, q []float32, x float32) float32 {
+	z := float32(x * x)
+	return float32(polynomial(p, z)*x) / polynomial(q, z)
 }
 
 // Erf stores the error functions.
@@ -137,32 +152,13 @@ func Erf(dst, src []float32) {
 
 // ErfOf returns the error function of x.
 func ErfOf(x float32) float32 {
-	a := abs(x)
-	if a < 1 {
-		z := float32(x * x)
-		c := &erfPolynomial
-		p := float32(c[0]*z) + c[1]
-		p = float32(p*z) + c[2]
-		p = float32(p*z) + c[3]
-		p = float32(p*z) + c[4]
-		p = float32(p*z) + c[5]
-		p = float32(p*z) + c[6]
-		p = float32(p*z) + c[7]
-		return float32(p*x) + x
+	a := within(abs(x), erfGreatest)
+	if a >= erfSplit {
+		e := polynomial(logErfcPolynomial[:], a)
+		return copySign(1-expBy(erfExpPolynomial[:], -FMA(e, a, a)), x)
 	}
-	y := float32(1)
-	if !(a > 4) {
-		c := &logErfcPolynomial
-		p := float32(c[0]*a) + c[1]
-		p = float32(p*a) + c[2]
-		p = float32(p*a) + c[3]
-		p = float32(p*a) + c[4]
-		p = float32(p*a) + c[5]
-		p = float32(p*a) + c[6]
-		p = float32(p*a) + c[7]
-		y = 1 - ExpOf(p)
-	}
-	return copySign(y, x)
+	e := polynomial(erfPolynomial[:], float32(a*a))
+	return copySign(FMA(e, a, a), x)
 }
 
 // Log stores the natural logarithms.

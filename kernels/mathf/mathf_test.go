@@ -7,8 +7,8 @@ import (
 	"github.com/zqonnx/zqonnx/kernels/cpu/cputest"
 )
 
-// ulps returns the distance of got from the real value want, in units of the last place of float32.
-func ulps(got float32, want float64) float64 {
+// ulps returns the distance of got from the real value want, in units of the last place of float32 at want or least.
+func ulps(got float32, want, least float64) float64 {
 	w := float32(want)
 	switch {
 	case want != want:
@@ -21,7 +21,7 @@ func ulps(got float32, want float64) float64 {
 	case got-got != 0 || w-w != 0:
 		return math.Inf(1)
 	}
-	_, e := math.Frexp(want)
+	_, e := math.Frexp(max(math.Abs(want), least))
 	return math.Abs(float64(got)-want) / math.Ldexp(1, max(e-24, -149))
 }
 
@@ -30,17 +30,18 @@ var float32Functions = []struct {
 	got   func(float32) float32
 	want  func(float64) float64
 	limit float64 // ulp
+	least float64 // the error of lesser results is in units of the last place of this
 }{
-	{"exp", ExpOf, math.Exp, 1.1},
-	{"log", LogOf, math.Log, 1.1},
-	{"tanh", TanhOf, math.Tanh, 1.6},
+	{"exp", ExpOf, math.Exp, 1, 0},
+	{"log", LogOf, math.Log, 1, 0},
+	{"tanh", TanhOf, math.Tanh, 5, 0x1p-100},
 	{"sigmoid", SigmoidOf, func(x float64) float64 {
 		if x < 0 {
 			return math.Exp(x) / (1 + math.Exp(x))
 		}
 		return 1 / (1 + math.Exp(-x))
-	}, 2.5},
-	{"erf", ErfOf, math.Erf, 1.5},
+	}, 3, 0.5},
+	{"erf", ErfOf, math.Erf, 1, 0},
 }
 
 func TestFloat32Functions(t *testing.T) {
@@ -51,7 +52,7 @@ func TestFloat32Functions(t *testing.T) {
 	for _, f := range float32Functions {
 		worst, at := 0.0, float32(0)
 		check := func(x float32) {
-			if u := ulps(f.got(x), f.want(float64(x))); u > worst {
+			if u := ulps(f.got(x), f.want(float64(x)), f.least); u > worst {
 				worst, at = u, x
 			}
 		}
@@ -173,7 +174,7 @@ func TestSlices(t *testing.T) {
 				}
 				special := []uint32{0x7fc00001, 0xffc12345, 0x7f800001, 0xff812345, 0x80000000, 1, 0x80000001, 0x7f7fffff, 0xff7fffff, 0x80800000}
 				for _, x := range []float32{
-					0, 1, -1, inf, -inf, 0.625, 0.62499994, 9.02, 9.0200005, 4, 3.9999998, 4.0000005, 0.99999994, -87, -87.00001, -87.3366,
+					0, 1, -1, inf, -inf, 0.921875, 0.9218749, 9, 9.000001, 18, 18.000002, 17.999998, 3.925, 3.9250002, -87, -87.00001, -87.3366,
 					-103.97, -104, -104.1, -105, -105.1, 88.72283, 88.72284, 88.722847, 88.9, 89, 89.1, 1e-30, -1e30, 44.361, 44.4, 17, 104,
 				} {
 					special = append(special, math.Float32bits(x), math.Float32bits(-x))

@@ -32,9 +32,9 @@ func tanhAVX512(n int, dst, src *float32)
 //go:noescape
 func erfAVX512(n int, dst, src *float32)
 
-// vector computes whole blocks of dst; it returns how many elements it did.
+// vector computes dst; it returns how many elements it did: all, or none where there are no vector loops.
 func vector(f function, dst, src []float32) int {
-	if len(dst) < 8 || cpu.Current() < cpu.AVX2 {
+	if cpu.Current() < cpu.AVX2 {
 		return 0
 	}
 	done := 0
@@ -46,7 +46,13 @@ func vector(f function, dst, src []float32) int {
 		narrow(f, n, &dst[done], &src[done])
 		done += 8 * n
 	}
-	return done
+	if done < len(dst) {
+		var block [8]float32
+		copy(block[:], src[done:])
+		narrow(f, 1, &block[0], &block[0])
+		copy(dst[done:], block[:])
+	}
+	return len(dst)
 }
 
 // The loops are called by name: arguments of a function value would escape to the heap.

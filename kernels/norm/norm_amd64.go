@@ -2,13 +2,16 @@ package norm
 
 import "github.com/zqonnx/zqonnx/kernels/cpu"
 
-// The vector loops take n ≥ 1 blocks: of 16 elements where there are partial sums, else of 8.
+// The vector loops take n ≥ 1 blocks: of 16 elements for sumAVX2, else of 8.
 
 //go:noescape
-func sumAVX2(n int, x *float32, partial *[lanes]float32)
+func sumAVX2(n int, x *float32, partial *[sumLanes]float32)
 
 //go:noescape
-func squaredDeviationAVX2(n int, x *float32, mean float32, partial *[lanes]float32)
+func meanAVX2(n int, x *float32, partial *[momentLanes]float64)
+
+//go:noescape
+func squaredDeviationAVX2(n int, x *float32, mean float32, partial *[momentLanes]float32)
 
 //go:noescape
 func affineAVX2(n int, dst, x *float32, mean, inverse float32, scale, bias *float32)
@@ -25,21 +28,30 @@ func blocks(n, size int) int {
 }
 
 // sums puts the partial sums of whole blocks of x in s and returns the rest of x.
-func sums(s *[lanes]float32, x []float32) []float32 {
-	n := blocks(len(x), lanes)
+func sums(s *[sumLanes]float32, x []float32) []float32 {
+	n := blocks(len(x), sumLanes)
 	if n > 0 {
 		sumAVX2(n, &x[0], s)
 	}
-	return x[n*lanes:]
+	return x[n*sumLanes:]
+}
+
+// means is sums in float64.
+func means(s *[momentLanes]float64, x []float32) []float32 {
+	n := blocks(len(x), momentLanes)
+	if n > 0 {
+		meanAVX2(n, &x[0], s)
+	}
+	return x[n*momentLanes:]
 }
 
 // squares is sums for (x - mean)².
-func squares(s *[lanes]float32, x []float32, mean float32) []float32 {
-	n := blocks(len(x), lanes)
+func squares(s *[momentLanes]float32, x []float32, mean float32) []float32 {
+	n := blocks(len(x), momentLanes)
 	if n > 0 {
 		squaredDeviationAVX2(n, &x[0], mean, s)
 	}
-	return x[n*lanes:]
+	return x[n*momentLanes:]
 }
 
 // affine is Affine for whole blocks; it returns how many elements it did.

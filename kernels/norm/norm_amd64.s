@@ -19,29 +19,43 @@ loop:
 	VZEROUPPER
 	RET
 
-// func squaredDeviationAVX2(n int, x *float32, mean float32, partial *[16]float32)
+// func meanAVX2(n int, x *float32, partial *[8]float64)
+TEXT ·meanAVX2(SB), NOSPLIT, $0-24
+	MOVQ n+0(FP), CX
+	MOVQ x+8(FP), SI
+	MOVQ partial+16(FP), DI
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+
+loop:
+	VCVTPS2PD (SI), Y2
+	VCVTPS2PD 16(SI), Y3
+	VADDPD Y2, Y0, Y0
+	VADDPD Y3, Y1, Y1
+	ADDQ $32, SI
+	DECQ CX
+	JNZ  loop
+	VMOVUPD Y0, (DI)
+	VMOVUPD Y1, 32(DI)
+	VZEROUPPER
+	RET
+
+// func squaredDeviationAVX2(n int, x *float32, mean float32, partial *[8]float32)
 TEXT ·squaredDeviationAVX2(SB), NOSPLIT, $0-32
 	MOVQ n+0(FP), CX
 	MOVQ x+8(FP), SI
 	VBROADCASTSS mean+16(FP), Y4
 	MOVQ partial+24(FP), DI
 	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
 
 loop:
 	VMOVUPS (SI), Y2
-	VMOVUPS 32(SI), Y3
 	VSUBPS Y4, Y2, Y2
-	VSUBPS Y4, Y3, Y3
-	VMULPS Y2, Y2, Y2
-	VMULPS Y3, Y3, Y3
-	VADDPS Y2, Y0, Y0
-	VADDPS Y3, Y1, Y1
-	ADDQ $64, SI
+	VFMADD231PS Y2, Y2, Y0
+	ADDQ $32, SI
 	DECQ CX
 	JNZ  loop
 	VMOVUPS Y0, (DI)
-	VMOVUPS Y1, 32(DI)
 	VZEROUPPER
 	RET
 
@@ -61,16 +75,26 @@ loop:
 	VMULPS Y5, Y0, Y0
 	TESTQ DX, DX
 	JZ   noScale
+	TESTQ BX, BX
+	JZ   noBias
+	VMOVUPS (DX), Y1
+	VFMADD213PS (BX), Y1, Y0
+	ADDQ $32, DX
+	ADDQ $32, BX
+	JMP  store
+
+noBias:
 	VMULPS (DX), Y0, Y0
 	ADDQ $32, DX
+	JMP  store
 
 noScale:
 	TESTQ BX, BX
-	JZ   noBias
+	JZ   store
 	VADDPS (BX), Y0, Y0
 	ADDQ $32, BX
 
-noBias:
+store:
 	VMOVUPS Y0, (DI)
 	ADDQ $32, SI
 	ADDQ $32, DI

@@ -3,7 +3,7 @@ package quant
 import (
 	"math"
 
-	"github.com/zqonnx/zqonnx/kernels/gemm"
+	"github.com/zqonnx/zqonnx/kernels/mathf"
 )
 
 // Sum adds codes as ONNX Runtime's QLinearAdd does, in one rounding from raw codes.
@@ -15,7 +15,7 @@ type Sum struct {
 // NewSum returns the sum for two operands and a result with these scales and zero points.
 func NewSum(sa float32, za int32, sb float32, zb int32, sc float32, zc int32, signed bool) Sum {
 	s := Sum{ratioA: sa / sc, ratioB: sb / sc, signed: signed}
-	s.fixed = float32(zc) - gemm.FMA(s.ratioA, float32(za), float32(s.ratioB*float32(zb)))
+	s.fixed = float32(zc) - mathf.FMA(s.ratioA, float32(za), float32(s.ratioB*float32(zb)))
 	return s
 }
 
@@ -24,7 +24,7 @@ func (s *Sum) addGo(dst, a, b []uint8, stepA, stepB int) {
 	l, h := float32(lo), float32(hi)
 	for i := range dst {
 		x, y := code(a[i*stepA], s.signed), code(b[i*stepB], s.signed)
-		dst[i] = uint8(round(gemm.FMA(float32(x), s.ratioA, gemm.FMA(float32(y), s.ratioB, s.fixed)), l, h))
+		dst[i] = uint8(round(mathf.FMA(float32(x), s.ratioA, mathf.FMA(float32(y), s.ratioB, s.fixed)), l, h))
 	}
 }
 
