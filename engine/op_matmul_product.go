@@ -40,7 +40,7 @@ func takeWorker() *worker {
 
 func (w *worker) release() {
 	// What refers to tensors must not outlive the run.
-	w.f32, w.int8, w.tail, w.out = gemm.F32{}, gemm.Int8{}, tailF32{}, tailInt8{tile: w.out.tile, row: w.out.row}
+	w.f32, w.int8, w.tail, w.out = gemm.F32{}, gemm.Int8{}, tailF32{}, tailInt8{tile: w.out.tile}
 	workers.Lock()
 	workers.free = append(workers.free, w)
 	workers.Unlock()

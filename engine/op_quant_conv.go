@@ -300,7 +300,7 @@ func (c *convInt8) task(i int) {
 	} else {
 		t := &w.out
 		*t = tailInt8{
-			tile: t.tile, row: t.row, multiplier: c.multiplier[group*c.filterOut:][:c.filterOut],
+			tile: t.tile, multiplier: c.multiplier[group*c.filterOut:][:c.filterOut],
 			codes: c.codes[min(row, len(c.codes)):], zero: c.zero, signed: c.signedY, ld: c.out,
 		}
 		if c.planes {

@@ -109,7 +109,8 @@ func columnScales(t *onnx.Tensor, n int) ([]float32, error) {
 	return t.Float32s()
 }
 
-// floats runs the product to float32: f32(f32(acc)·f32(a·b[n])), then the bias is added.
+// floats runs the product to float32: f32(f32(acc)·f32(a·b[n])), with rowScale f32(f32(f32(acc)·b[n])·rowScale[m]), then the bias is
+// added.
 func (p *productInt8) floats(r *run, a float32, rowScale []float32, sb, bias *onnx.Tensor, dims []int64) error {
 	n := p.shape.n
 	bs, err := columnScales(sb, n)

@@ -196,9 +196,9 @@ func (p *productInt8) task(i int) {
 		w.int8.C, w.int8.LDC = p.c[batch*s.m*s.n:][:s.m*s.n], s.n
 	} else {
 		t := &w.out
-		tile, row := t.tile, t.row
+		tile := t.tile
 		*t = p.tail
-		t.tile, t.row, t.ld = tile, row, s.n
+		t.tile, t.ld = tile, s.n
 		if t.codes != nil {
 			t.codes = t.codes[batch*s.m*s.n:]
 		} else {

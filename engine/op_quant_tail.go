@@ -1,9 +1,6 @@
 package engine
 
-import (
-	"github.com/zqonnx/zqonnx/kernels/elem"
-	"github.com/zqonnx/zqonnx/kernels/quant"
-)
+import "github.com/zqonnx/zqonnx/kernels/quant"
 
 // tailInt8 is what happens to a tile of an integer product while it is in the cache: it becomes codes or floats.
 type tailInt8 struct {
@@ -13,7 +10,7 @@ type tailInt8 struct {
 	zero   int32
 	signed bool
 
-	floats   []float32 // f32(acc·multiplier) + bias; with rowScale the multiplier is f32(rowScale·multiplier)
+	floats   []float32 // f32(f32(acc·multiplier)·rowScale) + bias
 	bias     []float32
 	rowScale []float32
 
@@ -21,7 +18,6 @@ type tailInt8 struct {
 	plane int // not 0: the tile goes to codes transposed, column j is a plane of that many elements
 
 	tile []uint8
-	row  []float32
 }
 
 // Tile implements gemm.EpilogueInt8.
@@ -34,13 +30,11 @@ func (t *tailInt8) Tile(m0, n0, rows, columns int, c []int32, ldc int) {
 			bias = bias[n0:][:columns]
 		}
 		for i := range rows {
-			m := multiplier
+			factor := float32(1)
 			if t.rowScale != nil {
-				t.row = grown(t.row, columns)
-				m = t.row
-				elem.Mul(m, t.rowScale[m0+i:], multiplier, 0, 1)
+				factor = t.rowScale[m0+i]
 			}
-			quant.Scale(t.floats[(m0+i)*t.ld+n0:][:columns], c[i*ldc:], m, bias)
+			quant.Scale(t.floats[(m0+i)*t.ld+n0:][:columns], c[i*ldc:], multiplier, factor, bias)
 		}
 	case t.plane == 0:
 		for i := range rows {

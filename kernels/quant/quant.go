@@ -64,17 +64,17 @@ func requantizeGo(dst []uint8, acc []int32, multiplier []float32, zero int32, si
 	}
 }
 
-func scaleGo(dst []float32, acc []int32, multiplier, bias []float32) {
+func scaleGo(dst []float32, acc []int32, multiplier []float32, factor float32, bias []float32) {
 	acc, multiplier = acc[:len(dst)], multiplier[:len(dst)]
 	if bias == nil {
 		for i, v := range acc {
-			dst[i] = float32(float32(v) * multiplier[i])
+			dst[i] = float32(float32(float32(v)*multiplier[i]) * factor)
 		}
 		return
 	}
 	bias = bias[:len(dst)]
 	for i, v := range acc {
-		dst[i] = float32(float32(v)*multiplier[i]) + bias[i]
+		dst[i] = float32(float32(float32(v)*multiplier[i])*factor) + bias[i]
 	}
 }
 

@@ -15,7 +15,7 @@ func quantizeAVX2(n int, dst *uint8, x *float32, scale, lo, hi float32, zero int
 func dequantizeAVX2(n int, dst *float32, x *uint8, scale float32, zero int32, flip uint64)
 
 //go:noescape
-func scaleAVX2(n int, dst *float32, acc *int32, multiplier, bias *float32)
+func scaleAVX2(n int, dst *float32, acc *int32, multiplier *float32, factor float32, bias *float32)
 
 //go:noescape
 func addAVX2(n int, dst, a, b *uint8, ratioA, ratioB, fixed, lo, hi float32, offset int32, flip uint64)
@@ -104,8 +104,8 @@ func Requantize(dst []uint8, acc []int32, multiplier []float32, zero int32, sign
 	}
 }
 
-// Scale computes dst[i] = f32(f32(acc[i])·multiplier[i]) + bias[i]; bias may be nil.
-func Scale(dst []float32, acc []int32, multiplier, bias []float32) {
+// Scale computes dst[i] = f32(f32(f32(acc[i])·multiplier[i])·factor) + bias[i]; bias may be nil.
+func Scale(dst []float32, acc []int32, multiplier []float32, factor float32, bias []float32) {
 	acc, multiplier = acc[:len(dst)], multiplier[:len(dst)]
 	n := blocks(len(dst))
 	if n > 0 {
@@ -113,12 +113,12 @@ func Scale(dst []float32, acc []int32, multiplier, bias []float32) {
 		if bias != nil {
 			b = &bias[:len(dst)][0]
 		}
-		scaleAVX2(n/8, &dst[0], &acc[0], &multiplier[0], b)
+		scaleAVX2(n/8, &dst[0], &acc[0], &multiplier[0], factor, b)
 	}
 	if bias != nil {
 		bias = bias[n:]
 	}
-	scaleGo(dst[n:], acc[n:], multiplier[n:], bias)
+	scaleGo(dst[n:], acc[n:], multiplier[n:], factor, bias)
 }
 
 // Add computes dst[i] = sat(rint(fma(a, sa/sc, fma(b, sb/sc, fixed)))) with fixed = zc - fma(sa/sc, za, f32(sb/sc·zb)).

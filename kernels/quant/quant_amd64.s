@@ -93,19 +93,21 @@ loop:
 	VZEROUPPER
 	RET
 
-// func scaleAVX2(n int, dst *float32, acc *int32, multiplier, bias *float32)
-TEXT ·scaleAVX2(SB), NOSPLIT, $0-40
+// func scaleAVX2(n int, dst *float32, acc *int32, multiplier *float32, factor float32, bias *float32)
+TEXT ·scaleAVX2(SB), NOSPLIT, $0-48
 	MOVQ n+0(FP), CX
 	MOVQ dst+8(FP), DI
 	MOVQ acc+16(FP), SI
 	MOVQ multiplier+24(FP), DX
-	MOVQ bias+32(FP), BX
+	VBROADCASTSS factor+32(FP), Y1
+	MOVQ bias+40(FP), BX
 	TESTQ BX, BX
 	JZ   plain
 
 loop:
 	VCVTDQ2PS (SI), Y0
 	VMULPS (DX), Y0, Y0
+	VMULPS Y1, Y0, Y0
 	VADDPS (BX), Y0, Y0
 	VMOVUPS Y0, (DI)
 	ADDQ $32, SI
@@ -120,6 +122,7 @@ loop:
 plain:
 	VCVTDQ2PS (SI), Y0
 	VMULPS (DX), Y0, Y0
+	VMULPS Y1, Y0, Y0
 	VMOVUPS Y0, (DI)
 	ADDQ $32, SI
 	ADDQ $32, DX

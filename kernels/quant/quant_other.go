@@ -17,9 +17,9 @@ func Requantize(dst []uint8, acc []int32, multiplier []float32, zero int32, sign
 	requantizeGo(dst, acc, multiplier, zero, signed)
 }
 
-// Scale computes dst[i] = f32(f32(acc[i])·multiplier[i]) + bias[i]; bias may be nil.
-func Scale(dst []float32, acc []int32, multiplier, bias []float32) {
-	scaleGo(dst, acc, multiplier, bias)
+// Scale computes dst[i] = f32(f32(f32(acc[i])·multiplier[i])·factor) + bias[i]; bias may be nil.
+func Scale(dst []float32, acc []int32, multiplier []float32, factor float32, bias []float32) {
+	scaleGo(dst, acc, multiplier, factor, bias)
 }
 
 // Add computes dst[i] = sat(rint(fma(a, sa/sc, fma(b, sb/sc, fixed)))) with fixed = zc - fma(sa/sc, za, f32(sb/sc·zb)).

@@ -107,9 +107,9 @@ func checkRung(t *testing.T, r *rand.Rand, n int, signed bool) {
 	bytes("Mul", func(d []uint8) { product.Mul(d, a, b, 1, 1) }, func(d []uint8) { product.mulGo(d, a, b, 1, 1) })
 	floats("Dequantize", func(d []float32) { Dequantize(d, a, scale, zero, signed) },
 		func(d []float32) { dequantizeGo(d, a, scale, zero, signed) })
-	floats("Scale", func(d []float32) { Scale(d, acc, multiplier, bias) }, func(d []float32) { scaleGo(d, acc, multiplier, bias) })
-	floats("Scale without bias", func(d []float32) { Scale(d, acc, multiplier, nil) },
-		func(d []float32) { scaleGo(d, acc, multiplier, nil) })
+	floats("Scale", func(d []float32) { Scale(d, acc, multiplier, 0.3, bias) }, func(d []float32) { scaleGo(d, acc, multiplier, 0.3, bias) })
+	floats("Scale without bias", func(d []float32) { Scale(d, acc, multiplier, 0.3, nil) },
+		func(d []float32) { scaleGo(d, acc, multiplier, 0.3, nil) })
 	lo, hi := MinMax(x)
 	wantLo, wantHi := minMaxGo(x)
 	same("MinMax", [2]float32{lo, hi}, [2]float32{wantLo, wantHi})
