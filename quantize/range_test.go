@@ -424,8 +424,9 @@ func BenchmarkRange(b *testing.B) {
 	}
 }
 
-// The bits of every method's range, the same on every machine and with every
-// GOAMD64. The sample is made of exact operations only.
+// The bits of every method's range, alone and shared with a smaller and quieter
+// tensor, the same on every machine and with every GOAMD64. The sample is made of
+// exact operations only.
 func TestRangeBits(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 7))
 	x := make([]float32, 20000)
@@ -434,17 +435,32 @@ func TestRangeBits(t *testing.T) {
 			x[i] += float32(r.IntN(1<<12)-1<<11) / 1024
 		}
 	}
-	want := map[string][2]uint32{
-		"minmax":         {0xc137d000, 0x41561400},
-		"percentile":     {0xc12e8000, 0x41398000},
-		"moving-average": {0xc137d000, 0x41561400}, "entropy": {0xc12f169c, 0x412f169c}, "octav": {0xc12e255f, 0x414c6a04},
-		"mse":   {0xc12c5300, 0x4148b2c0},
-		"sigma": {0xc137d000, 0x414c3e76},
-	}
-	for _, m := range Methods {
-		lo, hi := rangeOf(t, RangeRule{Method: m.Name}, x, Uint8)
-		if got := [2]uint32{math.Float32bits(lo), math.Float32bits(hi)}; got != want[m.Name] {
-			t.Errorf("%s: %#x (%v…%v), want %#x", m.Name, got, lo, hi, want[m.Name])
+	quiet := scaled(x[:100], 0.125)
+	for _, c := range []struct {
+		method        string
+		alone, shared [2]uint32
+	}{
+		{"minmax", [2]uint32{0xc137d000, 0x41561400}, [2]uint32{0xc137d000, 0x41561400}},
+		{"moving-average", [2]uint32{0xc137d000, 0x41561400}, [2]uint32{0xc137d000, 0x41561400}},
+		{"percentile", [2]uint32{0xc12e8000, 0x41398000}, [2]uint32{0xc12d0000, 0x41390000}},
+		{"entropy", [2]uint32{0xc12f169c, 0x412f169c}, [2]uint32{0xc1261944, 0x41261944}},
+		{"mse", [2]uint32{0xc12c5300, 0x4148b2c0}, [2]uint32{0xc10b4ba0, 0x41132dc0}},
+		{"octav", [2]uint32{0xc12e255f, 0x414c6a04}, [2]uint32{0xc1100d42, 0x41147549}},
+		{"sigma", [2]uint32{0xc137d000, 0x414c3e76}, [2]uint32{0xc111444b, 0x4111b96c}},
+	} {
+		rule := RangeRule{Method: c.method}
+		bitsOf := func(tensors ...Collector) [2]uint32 {
+			lo, hi, err := rule.SharedRange(tensors, Uint8)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return [2]uint32{math.Float32bits(lo), math.Float32bits(hi)}
+		}
+		if got := bitsOf(collect(t, rule, x)); got != c.alone {
+			t.Errorf("%s: %#x, want %#x", c.method, got, c.alone)
+		}
+		if got := bitsOf(collect(t, rule, x), collect(t, rule, quiet)); got != c.shared {
+			t.Errorf("%s, shared: %#x, want %#x", c.method, got, c.shared)
 		}
 	}
 }
