@@ -11,13 +11,13 @@ import (
 // differ from the chain's in rounding.
 var fuseChains = rewrite.Pass{
 	Name: "fuse-chains",
-	Doc:  "turn chains of operators into integer products with floats behind, scales of rows, layer norms, Gelu, and products with a bias",
+	Doc:  "turn chains of operators into integer products with floats behind, scales of rows, layer norms, Gelu, and products with a factor or a bias",
 	Run: func(_ *rewrite.Context, m *onnx.Model) error {
 		for _, fuse := range []func(n *onnx.Node){
 			fuseIntegerProduct, fuseRowScale,
 			fuseRowProduct, // after both
 			fuseNorm, fuseGelu,
-			fuseBias, // last: a bias may also be part of a longer chain
+			fuseProductScale, fuseBias, // last: a factor or a bias may also be part of a longer chain
 		} {
 			eachNode(m, fuse)
 			for g := range rewrite.Graphs(m) {

@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"slices"
+
 	"github.com/zqonnx/zqonnx/onnx"
 	"github.com/zqonnx/zqonnx/onnx/rewrite"
 )
@@ -39,6 +41,45 @@ func oneNumber(v *onnx.Value) bool {
 	}
 	n, _ := v.Producer()
 	return n != nil && n.Is("DynamicQuantizeLinear") || rewrite.Elem(v) == onnx.Float32 && rewrite.Rank(v) == 0
+}
+
+// fuseProductScale makes constant factors of a product and of its operands the product's own alpha.
+func fuseProductScale(n *onnx.Node) {
+	if !n.Is("MatMul") && !(n.Domain == msDomain && n.Op == "FusedMatMul") || rewrite.Elem(n.Output(0)) != onnx.Float32 {
+		return
+	}
+	alpha, found := n.Float("alpha", 1), false
+	a, b := n.Input(0), n.Input(1)
+	for _, operand := range []**onnx.Value{&a, &b} {
+		p, _ := (*operand).Producer()
+		if x, factor, ok := scaled(p); ok && p.Graph() == n.Graph() && rewrite.Rank(x) >= 2 {
+			*operand, alpha, found = x, float32(alpha*factor), true
+		}
+	}
+	last := n
+	if next := rewrite.OnlyUse(n.Output(0)); next != nil && next.Graph() == n.Graph() {
+		if x, factor, ok := scaled(next); ok && x == n.Output(0) {
+			last, alpha, found = next, float32(alpha*factor), true
+		}
+	}
+	if !found {
+		return
+	}
+	attrs := slices.DeleteFunc(slices.Clone(n.Attrs), func(a *onnx.Attribute) bool { return a.Name == "alpha" })
+	become(last, msDomain, "FusedMatMul", n.Name, append(attrs, onnx.AttrF("alpha", alpha)), a, b)
+}
+
+// scaled matches x·factor and x/(1/factor), with a constant factor.
+func scaled(n *onnx.Node) (x *onnx.Value, factor float32, ok bool) {
+	switch {
+	case n == nil:
+	case n.Is("Mul"):
+		return splitNumber(n)
+	case n.Is("Div"):
+		factor, ok = constantNumber(n.Input(1))
+		return n.Input(0), 1 / factor, ok
+	}
+	return nil, 0, false
 }
 
 // fuseBias lets a product add the constant row behind it, which it does last, as Add would.

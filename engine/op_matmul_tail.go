@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/zqonnx/zqonnx/kernels/conv"
+	"github.com/zqonnx/zqonnx/kernels/elem"
 	"github.com/zqonnx/zqonnx/onnx"
 )
 
@@ -42,12 +43,12 @@ func (t *tailF32) Tile(m0, n0, rows, columns int, c []float32, ldc int) {
 }
 
 func (t *tailF32) scale(row []float32, m, n0 int) {
+	elem.Mul(row, row, []float32{t.alpha}, 1, 0)
+	if t.c == nil {
+		return
+	}
 	for j, v := range row {
-		v = float32(t.alpha * v)
-		if t.c != nil {
-			v += float32(t.beta * t.c[m*t.rowC+(n0+j)*t.columnC])
-		}
-		row[j] = v
+		row[j] = v + float32(t.beta*t.c[m*t.rowC+(n0+j)*t.columnC])
 	}
 }
 
