@@ -10,6 +10,7 @@ import (
 
 	"github.com/zqonnx/zqonnx/data"
 	"github.com/zqonnx/zqonnx/engine"
+	"github.com/zqonnx/zqonnx/internal/shareddata"
 	"github.com/zqonnx/zqonnx/internal/testmodel"
 	"github.com/zqonnx/zqonnx/onnx"
 	"github.com/zqonnx/zqonnx/onnx/rewrite"
@@ -122,6 +123,32 @@ func TestHalfPrecision(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// The float16 model of the real ones.
+func TestRealHalfPrecision(t *testing.T) {
+	path, err := shareddata.Path("models/squeezenet-imagenet/model_fp16_original.onnx")
+	if err != nil {
+		t.Skip(err)
+	}
+	m, err := onnx.Read(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	r, err := Quantize(context.Background(), m, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(ends(m), ends(r.Model)); d != "" {
+		t.Error(d)
+	}
+	if db := outputs(t, m, r.Model, nil, r.Check).Outputs.Pooled.SQNR; db < 28 {
+		t.Errorf("%.1f dB", db)
+	}
+	if got, was := size(t, r.Model), size(t, m); 10*got > 6*was {
+		t.Errorf("%d bytes of %d", got, was)
 	}
 }
 
