@@ -2,7 +2,6 @@ package quantize
 
 import (
 	"cmp"
-	"math"
 	"slices"
 
 	"gonum.org/v1/gonum/blas/blas64"
@@ -138,19 +137,17 @@ const descendSweeps = 20
 // that AdaRound, 2004.10568, relaxes). The result is never worse than what it starts from.
 func (s *Solver) Descend(r *Rows) {
 	k := s.k
-	lo, hi := float64(r.Grid.Min), float64(r.Grid.Max)
 	s.eachErrors(r, func(c int, _, gradient []float64) {
 		for range descendSweeps {
 			changed := false
 			for i := range k {
 				// The best real change of e[i] is −gradient/h; codes take whole steps.
 				h, step := s.h[i*k+i], r.scale(c, i)
-				move := math.RoundToEven(gradient[i] / h / step)
-				if move == 0 {
+				code := float64(r.Codes[c*k+i])
+				next := r.nearest(gradient[i]/h/step, code)
+				if next == code {
 					continue
 				}
-				code := float64(r.Codes[c*k+i])
-				next := min(max(code+move, lo), hi)
 				d := float64(step * (next - code))
 				if float64(d*d*h) >= float64(2*d*gradient[i]) {
 					continue

@@ -12,6 +12,7 @@ type Rows struct {
 	Codes  []int8    // [N, K]
 	Scales []float32 // [N, ceil(K/Block)]
 	Zeros  []int8    // zero points beside Scales; nil: all 0
+	Levels []int8    // the codes in use, ascending; nil: all of Grid
 }
 
 func (r *Rows) blocks() int { return (r.K + r.Block - 1) / r.Block }
@@ -36,9 +37,21 @@ func (r *Rows) code(c, i int) float64 { return float64(r.Codes[c*r.K+i]) - r.zer
 // set gives a weight the code nearest to want and returns the value it then has.
 func (r *Rows) set(c, i int, want float64) float64 {
 	s, z := r.scale(c, i), r.zero(c, i)
-	q := min(max(math.RoundToEven(want/s)+z, float64(r.Grid.Min)), float64(r.Grid.Max))
+	q := r.nearest(want/s, z)
 	r.Codes[c*r.K+i] = int8(q)
 	return (q - z) * s
+}
+
+// nearest returns the code nearest to u steps from another one.
+func (r *Rows) nearest(u, from float64) float64 {
+	if r.Levels == nil {
+		return min(max(math.RoundToEven(u)+from, float64(r.Grid.Min)), float64(r.Grid.Max))
+	}
+	i := 0
+	for i+1 < len(r.Levels) && 2*(u+from) > float64(r.Levels[i])+float64(r.Levels[i+1]) {
+		i++
+	}
+	return float64(r.Levels[i])
 }
 
 // errors writes w − ŵ of row c to e.
