@@ -20,6 +20,7 @@ type productF32 struct {
 	shape      matrices
 	a, b, c    []float32
 	lda, ldb   int
+	blockK     int
 	transposed bool // B is stored [N, K]
 	bias       []float32
 	tail       tailF32
@@ -60,9 +61,10 @@ func (p *productF32) run(r *run, constant bool) {
 	if t := r.threads(); t > 1 && batches < 2*t {
 		parts = (2*t + batches - 1) / batches
 	}
+	p.blockK = dynamicBlockK(s.k, s.n)
 	switch {
 	case constant:
-		p.panels = p.constant
+		p.panels, p.blockK = p.constant, constantBlockK
 	case parts == 1 && t1(s, batches):
 		p.panels = nil
 	default: // several workers share one B, or several batches do
@@ -78,6 +80,18 @@ func (p *productF32) run(r *run, constant bool) {
 	}
 	r.each(batches*p.grid.Len(), p.body)
 	p.a, p.b, p.c, p.bias, p.tail.c = nil, nil, nil, nil, nil
+}
+
+// constantBlockK is how many products ONNX Runtime sums up in one go where B is packed ahead.
+const constantBlockK = 256
+
+// dynamicBlockK is the same where B is not: its blocks of B are as wide as B allows, and deeper the narrower they are.
+func dynamicBlockK(k, n int) int {
+	depth, width := 128, 128
+	for n < k && width > 16 && width/2 >= n {
+		depth, width = 2*depth, width/2
+	}
+	return depth
 }
 
 // t1 reports whether each batch has a B of its own.
@@ -113,7 +127,7 @@ func (p *productF32) task(i int) {
 	}
 	w.f32 = gemm.F32{
 		M: s.m, A: p.a[s.a[batch]:][:s.m*s.k], LDA: p.lda, B: panels,
-		C: p.c[batch*s.m*s.n:][:s.m*s.n], LDC: s.n, Bias: p.bias,
+		C: p.c[batch*s.m*s.n:][:s.m*s.n], LDC: s.n, BlockK: p.blockK, Bias: p.bias,
 	}
 	if p.useTail {
 		w.tail = p.tail

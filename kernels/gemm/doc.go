@@ -2,9 +2,9 @@
 //
 // # Definition to the bit
 //
-// Float: every output has one accumulator. It starts at 0 (at the value of C when accumulating) and takes
-// acc = mathf.FMA(A[m,k], B[k,n], acc), rounded once, for k = 0, 1, ..., K-1 in this order; then the bias is added by one
-// float32 addition. Nothing else is rounded, so tile sizes, instruction sets, and how the work is split cannot be seen in
+// Float: k is cut into blocks of BlockK. In each, an accumulator starts at 0 and takes
+// acc = mathf.FMA(A[m,k], B[k,n], acc), rounded once, in the order of k; then the sum of the blocks before (the value of C
+// when accumulating) is added by one float32 addition, and after the last block the bias. Nothing else is rounded, so tile sizes, instruction sets, and how the work is split cannot be seen in
 // the result. A NaN is a NaN; its sign and payload are not defined.
 //
 // Integer: int32 sums, exact modulo 2^32; nothing saturates.

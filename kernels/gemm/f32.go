@@ -10,10 +10,14 @@ type F32 struct {
 	B          *PanelsF32
 	C          []float32 // row m begins at m*LDC; nil if the epilogue takes all
 	LDC        int       // ≥ N
-	Accumulate bool      // the accumulators start at C instead of 0
+	BlockK     int       // sums of so many products are added up; 0: DefaultBlockK
+	Accumulate bool      // C is added to the first of these sums
 	Bias       []float32 // [N], added last; may be nil
 	Epilogue   EpilogueF32
 }
+
+// DefaultBlockK keeps a block of A in the cache.
+const DefaultBlockK = 512
 
 // EpilogueF32 is called on rows of a region as soon as they are computed, while they are in the cache; see [F32.Run].
 type EpilogueF32 interface {
@@ -41,8 +45,12 @@ func (p *F32) Run(r Region, s *Scratch) {
 	if p.Bias != nil {
 		bias = p.Bias[:b.n][r.N0:]
 	}
+	kBlock := p.BlockK
+	if kBlock == 0 {
+		kBlock = DefaultBlockK
+	}
 	kn.run(r, &product[float32, float32]{
-		k: b.k, panels: b.panels, c: p.C, ldc: p.LDC, accumulate: p.Accumulate, bias: bias, keepC: p.Epilogue != nil,
+		k: b.k, kBlock: kBlock, panels: b.panels, c: p.C, ldc: p.LDC, accumulate: p.Accumulate, bias: bias, keepC: p.Epilogue != nil,
 	}, &s.f32, func(m, k, rows, depth int) (*float32, int) {
 		return s.prepareF32(p.A[m*p.LDA+k:], p.LDA, rows, depth)
 	}, func(m, rows int, c []float32, ldc int) {

@@ -24,24 +24,29 @@ func checkF32(t rapid.TB, s shape, draw func() float32) {
 		bias = nil
 	}
 	want := append([]float32(nil), c...)
+	blockK := []int{DefaultBlockK, 64}[s.n%2]
 	for i := range s.m {
 		for j := range s.n {
-			acc := float32(0)
-			if s.accumulate {
-				acc = want[i*s.ldc()+j]
-			}
-			for k := range s.k {
-				acc = mathf.FMA(a[i*s.lda()+k], b[s.indexB(k, j)], acc)
+			sum, before := want[i*s.ldc()+j], s.accumulate
+			for lo := 0; lo == 0 || lo < s.k; lo += blockK {
+				acc := float32(0)
+				for k := lo; k < min(lo+blockK, s.k); k++ {
+					acc = mathf.FMA(a[i*s.lda()+k], b[s.indexB(k, j)], acc)
+				}
+				if before {
+					acc += sum
+				}
+				sum, before = acc, true
 			}
 			if bias != nil {
-				acc += bias[j]
+				sum += bias[j]
 			}
-			want[i*s.ldc()+j] = acc
+			want[i*s.ldc()+j] = sum
 		}
 	}
 
 	product := F32{
-		M: s.m, A: a, LDA: s.lda(), B: PackF32(b, s.k, s.n, s.ldb(), s.transposed), C: c, LDC: s.ldc(),
+		M: s.m, A: a, LDA: s.lda(), B: PackF32(b, s.k, s.n, s.ldb(), s.transposed), C: c, LDC: s.ldc(), BlockK: blockK,
 		Accumulate: s.accumulate, Bias: bias,
 	}
 	if s.noC {

@@ -9,11 +9,11 @@ package gemm
 //	for i := range rows {
 //		for j := range vectors * 16 {
 //			acc := 0
-//			if accumulate {
-//				acc = c[i*ldc+j]
-//			}
 //			for g := range groups {
 //				acc = fma(a[i*lda+g], b[g*48+j], acc) // rounded once
+//			}
+//			if accumulate {
+//				acc += c[i*ldc+j]
 //			}
 //			if bias != nil {
 //				acc += bias[j]
@@ -30,11 +30,11 @@ func gemmF32_8x48_avx512(rows int, vectors int, groups int, a *float32, lda int,
 //	for i := range rows {
 //		for j := range vectors * 8 {
 //			acc := 0
-//			if accumulate {
-//				acc = c[i*ldc+j]
-//			}
 //			for g := range groups {
 //				acc = fma(a[i*lda+g], b[g*16+j], acc) // rounded once
+//			}
+//			if accumulate {
+//				acc += c[i*ldc+j]
 //			}
 //			if bias != nil {
 //				acc += bias[j]
@@ -51,13 +51,13 @@ func gemmF32_6x16_avx2(rows int, vectors int, groups int, a *float32, lda int, b
 //	for i := range rows {
 //		for j := range vectors * 16 {
 //			acc := 0
-//			if accumulate {
-//				acc = c[i*ldc+j]
-//			}
 //			for g := range groups {
 //				for t := range 4 {
 //					acc += int32(a[i*lda+g*4+t]) * int32(b[(g*48+j)*4+t])
 //				}
+//			}
+//			if accumulate {
+//				acc += c[i*ldc+j]
 //			}
 //			if bias != nil {
 //				acc += bias[j]
@@ -74,13 +74,13 @@ func gemmU8S8_8x48_avx512vnni(rows int, vectors int, groups int, a *uint8, lda i
 //	for i := range rows {
 //		for j := range vectors * 8 {
 //			acc := 0
-//			if accumulate {
-//				acc = c[i*ldc+j]
-//			}
 //			for g := range groups {
 //				for t := range 2 {
 //					acc += int32(uint16(a[i*lda+g*4+2*t:])) * int32(b[(g*16+j)*2+t])
 //				}
+//			}
+//			if accumulate {
+//				acc += c[i*ldc+j]
 //			}
 //			if bias != nil {
 //				acc += bias[j]

@@ -45,17 +45,9 @@ TEXT ·gemmF32_8x48_avx512(SB), NOSPLIT, $0-80
 	JEQ    tile3x1
 	CMPQ   AX, $0x02
 	JEQ    tile2x1
-	TESTB  R9, R9
-	JNE    load1x1
 	VPXORD Z0, Z0, Z0
-	JMP    start1x1
-
-load1x1:
-	VMOVUPS (R13), Z0
-
-start1x1:
-	SUBQ $0x04, CX
-	JLT  rest1x1
+	SUBQ   $0x04, CX
+	JLT    rest1x1
 
 loop1x1:
 	VMOVUPS      (SI), Z24
@@ -89,6 +81,11 @@ single1x1:
 	JNE          single1x1
 
 done1x1:
+	TESTB  R9, R9
+	JEQ    bias1x1
+	VADDPS (R13), Z0, Z0
+
+bias1x1:
 	TESTQ   R8, R8
 	JEQ     store1x1
 	VMOVUPS (R8), Z24
@@ -100,19 +97,10 @@ store1x1:
 	RET
 
 tile2x1:
-	TESTB  R9, R9
-	JNE    load2x1
 	VPXORD Z0, Z0, Z0
 	VPXORD Z3, Z3, Z3
-	JMP    start2x1
-
-load2x1:
-	VMOVUPS (R13), Z0
-	VMOVUPS (R13)(DI*1), Z3
-
-start2x1:
-	SUBQ $0x04, CX
-	JLT  rest2x1
+	SUBQ   $0x04, CX
+	JLT    rest2x1
 
 loop2x1:
 	VMOVUPS      (SI), Z24
@@ -156,6 +144,12 @@ single2x1:
 	JNE          single2x1
 
 done2x1:
+	TESTB  R9, R9
+	JEQ    bias2x1
+	VADDPS (R13), Z0, Z0
+	VADDPS (R13)(DI*1), Z3, Z3
+
+bias2x1:
 	TESTQ   R8, R8
 	JEQ     store2x1
 	VMOVUPS (R8), Z24
@@ -169,21 +163,11 @@ store2x1:
 	RET
 
 tile3x1:
-	TESTB  R9, R9
-	JNE    load3x1
 	VPXORD Z0, Z0, Z0
 	VPXORD Z3, Z3, Z3
 	VPXORD Z6, Z6, Z6
-	JMP    start3x1
-
-load3x1:
-	VMOVUPS (R13), Z0
-	VMOVUPS (R13)(DI*1), Z3
-	VMOVUPS (R13)(DI*2), Z6
-
-start3x1:
-	SUBQ $0x04, CX
-	JLT  rest3x1
+	SUBQ   $0x04, CX
+	JLT    rest3x1
 
 loop3x1:
 	VMOVUPS      (SI), Z24
@@ -237,6 +221,13 @@ single3x1:
 	JNE          single3x1
 
 done3x1:
+	TESTB  R9, R9
+	JEQ    bias3x1
+	VADDPS (R13), Z0, Z0
+	VADDPS (R13)(DI*1), Z3, Z3
+	VADDPS (R13)(DI*2), Z6, Z6
+
+bias3x1:
 	TESTQ   R8, R8
 	JEQ     store3x1
 	VMOVUPS (R8), Z24
@@ -252,23 +243,12 @@ store3x1:
 	RET
 
 tile4x1:
-	TESTB  R9, R9
-	JNE    load4x1
 	VPXORD Z0, Z0, Z0
 	VPXORD Z3, Z3, Z3
 	VPXORD Z6, Z6, Z6
 	VPXORD Z9, Z9, Z9
-	JMP    start4x1
-
-load4x1:
-	VMOVUPS (R13), Z0
-	VMOVUPS (R13)(DI*1), Z3
-	VMOVUPS (R13)(DI*2), Z6
-	VMOVUPS (BX), Z9
-
-start4x1:
-	SUBQ $0x04, CX
-	JLT  rest4x1
+	SUBQ   $0x04, CX
+	JLT    rest4x1
 
 loop4x1:
 	VMOVUPS      (SI), Z24
@@ -334,6 +314,14 @@ single4x1:
 	JNE          single4x1
 
 done4x1:
+	TESTB  R9, R9
+	JEQ    bias4x1
+	VADDPS (R13), Z0, Z0
+	VADDPS (R13)(DI*1), Z3, Z3
+	VADDPS (R13)(DI*2), Z6, Z6
+	VADDPS (BX), Z9, Z9
+
+bias4x1:
 	TESTQ   R8, R8
 	JEQ     store4x1
 	VMOVUPS (R8), Z24
@@ -351,25 +339,13 @@ store4x1:
 	RET
 
 tile5x1:
-	TESTB  R9, R9
-	JNE    load5x1
 	VPXORD Z0, Z0, Z0
 	VPXORD Z3, Z3, Z3
 	VPXORD Z6, Z6, Z6
 	VPXORD Z9, Z9, Z9
 	VPXORD Z12, Z12, Z12
-	JMP    start5x1
-
-load5x1:
-	VMOVUPS (R13), Z0
-	VMOVUPS (R13)(DI*1), Z3
-	VMOVUPS (R13)(DI*2), Z6
-	VMOVUPS (BX), Z9
-	VMOVUPS (BX)(DI*1), Z12
-
-start5x1:
-	SUBQ $0x04, CX
-	JLT  rest5x1
+	SUBQ   $0x04, CX
+	JLT    rest5x1
 
 loop5x1:
 	VMOVUPS      (SI), Z24
@@ -445,6 +421,15 @@ single5x1:
 	JNE          single5x1
 
 done5x1:
+	TESTB  R9, R9
+	JEQ    bias5x1
+	VADDPS (R13), Z0, Z0
+	VADDPS (R13)(DI*1), Z3, Z3
+	VADDPS (R13)(DI*2), Z6, Z6
+	VADDPS (BX), Z9, Z9
+	VADDPS (BX)(DI*1), Z12, Z12
+
+bias5x1:
 	TESTQ   R8, R8
 	JEQ     store5x1
 	VMOVUPS (R8), Z24
@@ -464,27 +449,14 @@ store5x1:
 	RET
 
 tile6x1:
-	TESTB  R9, R9
-	JNE    load6x1
 	VPXORD Z0, Z0, Z0
 	VPXORD Z3, Z3, Z3
 	VPXORD Z6, Z6, Z6
 	VPXORD Z9, Z9, Z9
 	VPXORD Z12, Z12, Z12
 	VPXORD Z15, Z15, Z15
-	JMP    start6x1
-
-load6x1:
-	VMOVUPS (R13), Z0
-	VMOVUPS (R13)(DI*1), Z3
-	VMOVUPS (R13)(DI*2), Z6
-	VMOVUPS (BX), Z9
-	VMOVUPS (BX)(DI*1), Z12
-	VMOVUPS (BX)(DI*2), Z15
-
-start6x1:
-	SUBQ $0x04, CX
-	JLT  rest6x1
+	SUBQ   $0x04, CX
+	JLT    rest6x1
 
 loop6x1:
 	VMOVUPS      (SI), Z24
@@ -570,6 +542,16 @@ single6x1:
 	JNE          single6x1
 
 done6x1:
+	TESTB  R9, R9
+	JEQ    bias6x1
+	VADDPS (R13), Z0, Z0
+	VADDPS (R13)(DI*1), Z3, Z3
+	VADDPS (R13)(DI*2), Z6, Z6
+	VADDPS (BX), Z9, Z9
+	VADDPS (BX)(DI*1), Z12, Z12
+	VADDPS (BX)(DI*2), Z15, Z15
+
+bias6x1:
 	TESTQ   R8, R8
 	JEQ     store6x1
 	VMOVUPS (R8), Z24
@@ -591,8 +573,6 @@ store6x1:
 	RET
 
 tile7x1:
-	TESTB  R9, R9
-	JNE    load7x1
 	VPXORD Z0, Z0, Z0
 	VPXORD Z3, Z3, Z3
 	VPXORD Z6, Z6, Z6
@@ -600,20 +580,8 @@ tile7x1:
 	VPXORD Z12, Z12, Z12
 	VPXORD Z15, Z15, Z15
 	VPXORD Z18, Z18, Z18
-	JMP    start7x1
-
-load7x1:
-	VMOVUPS (R13), Z0
-	VMOVUPS (R13)(DI*1), Z3
-	VMOVUPS (R13)(DI*2), Z6
-	VMOVUPS (BX), Z9
-	VMOVUPS (BX)(DI*1), Z12
-	VMOVUPS (BX)(DI*2), Z15
-	VMOVUPS (R15), Z18
-
-start7x1:
-	SUBQ $0x04, CX
-	JLT  rest7x1
+	SUBQ   $0x04, CX
+	JLT    rest7x1
 
 loop7x1:
 	VMOVUPS      (SI), Z24
@@ -711,6 +679,17 @@ single7x1:
 	JNE          single7x1
 
 done7x1:
+	TESTB  R9, R9
+	JEQ    bias7x1
+	VADDPS (R13), Z0, Z0
+	VADDPS (R13)(DI*1), Z3, Z3
+	VADDPS (R13)(DI*2), Z6, Z6
+	VADDPS (BX), Z9, Z9
+	VADDPS (BX)(DI*1), Z12, Z12
+	VADDPS (BX)(DI*2), Z15, Z15
+	VADDPS (R15), Z18, Z18
+
+bias7x1:
 	TESTQ   R8, R8
 	JEQ     store7x1
 	VMOVUPS (R8), Z24
@@ -734,8 +713,6 @@ store7x1:
 	RET
 
 tile8x1:
-	TESTB  R9, R9
-	JNE    load8x1
 	VPXORD Z0, Z0, Z0
 	VPXORD Z3, Z3, Z3
 	VPXORD Z6, Z6, Z6
@@ -744,21 +721,8 @@ tile8x1:
 	VPXORD Z15, Z15, Z15
 	VPXORD Z18, Z18, Z18
 	VPXORD Z21, Z21, Z21
-	JMP    start8x1
-
-load8x1:
-	VMOVUPS (R13), Z0
-	VMOVUPS (R13)(DI*1), Z3
-	VMOVUPS (R13)(DI*2), Z6
-	VMOVUPS (BX), Z9
-	VMOVUPS (BX)(DI*1), Z12
-	VMOVUPS (BX)(DI*2), Z15
-	VMOVUPS (R15), Z18
-	VMOVUPS (R15)(DI*1), Z21
-
-start8x1:
-	SUBQ $0x04, CX
-	JLT  rest8x1
+	SUBQ   $0x04, CX
+	JLT    rest8x1
 
 loop8x1:
 	VMOVUPS      (SI), Z24
@@ -866,6 +830,18 @@ single8x1:
 	JNE          single8x1
 
 done8x1:
+	TESTB  R9, R9
+	JEQ    bias8x1
+	VADDPS (R13), Z0, Z0
+	VADDPS (R13)(DI*1), Z3, Z3
+	VADDPS (R13)(DI*2), Z6, Z6
+	VADDPS (BX), Z9, Z9
+	VADDPS (BX)(DI*1), Z12, Z12
+	VADDPS (BX)(DI*2), Z15, Z15
+	VADDPS (R15), Z18, Z18
+	VADDPS (R15)(DI*1), Z21, Z21
+
+bias8x1:
 	TESTQ   R8, R8
 	JEQ     store8x1
 	VMOVUPS (R8), Z24
@@ -906,19 +882,10 @@ vectors2:
 	JEQ    tile3x2
 	CMPQ   AX, $0x02
 	JEQ    tile2x2
-	TESTB  R9, R9
-	JNE    load1x2
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
-	JMP    start1x2
-
-load1x2:
-	VMOVUPS (R13), Z0
-	VMOVUPS 64(R13), Z1
-
-start1x2:
-	SUBQ $0x04, CX
-	JLT  rest1x2
+	SUBQ   $0x04, CX
+	JLT    rest1x2
 
 loop1x2:
 	VMOVUPS      (SI), Z24
@@ -962,6 +929,12 @@ single1x2:
 	JNE          single1x2
 
 done1x2:
+	TESTB  R9, R9
+	JEQ    bias1x2
+	VADDPS (R13), Z0, Z0
+	VADDPS 64(R13), Z1, Z1
+
+bias1x2:
 	TESTQ   R8, R8
 	JEQ     store1x2
 	VMOVUPS (R8), Z24
@@ -976,23 +949,12 @@ store1x2:
 	RET
 
 tile2x2:
-	TESTB  R9, R9
-	JNE    load2x2
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z3, Z3, Z3
 	VPXORD Z4, Z4, Z4
-	JMP    start2x2
-
-load2x2:
-	VMOVUPS (R13), Z0
-	VMOVUPS 64(R13), Z1
-	VMOVUPS (R13)(DI*1), Z3
-	VMOVUPS 64(R13)(DI*1), Z4
-
-start2x2:
-	SUBQ $0x04, CX
-	JLT  rest2x2
+	SUBQ   $0x04, CX
+	JLT    rest2x2
 
 loop2x2:
 	VMOVUPS      (SI), Z24
@@ -1051,6 +1013,14 @@ single2x2:
 	JNE          single2x2
 
 done2x2:
+	TESTB  R9, R9
+	JEQ    bias2x2
+	VADDPS (R13), Z0, Z0
+	VADDPS 64(R13), Z1, Z1
+	VADDPS (R13)(DI*1), Z3, Z3
+	VADDPS 64(R13)(DI*1), Z4, Z4
+
+bias2x2:
 	TESTQ   R8, R8
 	JEQ     store2x2
 	VMOVUPS (R8), Z24
@@ -1069,27 +1039,14 @@ store2x2:
 	RET
 
 tile3x2:
-	TESTB  R9, R9
-	JNE    load3x2
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z3, Z3, Z3
 	VPXORD Z4, Z4, Z4
 	VPXORD Z6, Z6, Z6
 	VPXORD Z7, Z7, Z7
-	JMP    start3x2
-
-load3x2:
-	VMOVUPS (R13), Z0
-	VMOVUPS 64(R13), Z1
-	VMOVUPS (R13)(DI*1), Z3
-	VMOVUPS 64(R13)(DI*1), Z4
-	VMOVUPS (R13)(DI*2), Z6
-	VMOVUPS 64(R13)(DI*2), Z7
-
-start3x2:
-	SUBQ $0x04, CX
-	JLT  rest3x2
+	SUBQ   $0x04, CX
+	JLT    rest3x2
 
 loop3x2:
 	VMOVUPS      (SI), Z24
@@ -1163,6 +1120,16 @@ single3x2:
 	JNE          single3x2
 
 done3x2:
+	TESTB  R9, R9
+	JEQ    bias3x2
+	VADDPS (R13), Z0, Z0
+	VADDPS 64(R13), Z1, Z1
+	VADDPS (R13)(DI*1), Z3, Z3
+	VADDPS 64(R13)(DI*1), Z4, Z4
+	VADDPS (R13)(DI*2), Z6, Z6
+	VADDPS 64(R13)(DI*2), Z7, Z7
+
+bias3x2:
 	TESTQ   R8, R8
 	JEQ     store3x2
 	VMOVUPS (R8), Z24
@@ -1185,8 +1152,6 @@ store3x2:
 	RET
 
 tile4x2:
-	TESTB  R9, R9
-	JNE    load4x2
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z3, Z3, Z3
@@ -1195,21 +1160,8 @@ tile4x2:
 	VPXORD Z7, Z7, Z7
 	VPXORD Z9, Z9, Z9
 	VPXORD Z10, Z10, Z10
-	JMP    start4x2
-
-load4x2:
-	VMOVUPS (R13), Z0
-	VMOVUPS 64(R13), Z1
-	VMOVUPS (R13)(DI*1), Z3
-	VMOVUPS 64(R13)(DI*1), Z4
-	VMOVUPS (R13)(DI*2), Z6
-	VMOVUPS 64(R13)(DI*2), Z7
-	VMOVUPS (BX), Z9
-	VMOVUPS 64(BX), Z10
-
-start4x2:
-	SUBQ $0x04, CX
-	JLT  rest4x2
+	SUBQ   $0x04, CX
+	JLT    rest4x2
 
 loop4x2:
 	VMOVUPS      (SI), Z24
@@ -1300,6 +1252,18 @@ single4x2:
 	JNE          single4x2
 
 done4x2:
+	TESTB  R9, R9
+	JEQ    bias4x2
+	VADDPS (R13), Z0, Z0
+	VADDPS 64(R13), Z1, Z1
+	VADDPS (R13)(DI*1), Z3, Z3
+	VADDPS 64(R13)(DI*1), Z4, Z4
+	VADDPS (R13)(DI*2), Z6, Z6
+	VADDPS 64(R13)(DI*2), Z7, Z7
+	VADDPS (BX), Z9, Z9
+	VADDPS 64(BX), Z10, Z10
+
+bias4x2:
 	TESTQ   R8, R8
 	JEQ     store4x2
 	VMOVUPS (R8), Z24
@@ -1326,8 +1290,6 @@ store4x2:
 	RET
 
 tile5x2:
-	TESTB  R9, R9
-	JNE    load5x2
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z3, Z3, Z3
@@ -1338,23 +1300,8 @@ tile5x2:
 	VPXORD Z10, Z10, Z10
 	VPXORD Z12, Z12, Z12
 	VPXORD Z13, Z13, Z13
-	JMP    start5x2
-
-load5x2:
-	VMOVUPS (R13), Z0
-	VMOVUPS 64(R13), Z1
-	VMOVUPS (R13)(DI*1), Z3
-	VMOVUPS 64(R13)(DI*1), Z4
-	VMOVUPS (R13)(DI*2), Z6
-	VMOVUPS 64(R13)(DI*2), Z7
-	VMOVUPS (BX), Z9
-	VMOVUPS 64(BX), Z10
-	VMOVUPS (BX)(DI*1), Z12
-	VMOVUPS 64(BX)(DI*1), Z13
-
-start5x2:
-	SUBQ $0x04, CX
-	JLT  rest5x2
+	SUBQ   $0x04, CX
+	JLT    rest5x2
 
 loop5x2:
 	VMOVUPS      (SI), Z24
@@ -1460,6 +1407,20 @@ single5x2:
 	JNE          single5x2
 
 done5x2:
+	TESTB  R9, R9
+	JEQ    bias5x2
+	VADDPS (R13), Z0, Z0
+	VADDPS 64(R13), Z1, Z1
+	VADDPS (R13)(DI*1), Z3, Z3
+	VADDPS 64(R13)(DI*1), Z4, Z4
+	VADDPS (R13)(DI*2), Z6, Z6
+	VADDPS 64(R13)(DI*2), Z7, Z7
+	VADDPS (BX), Z9, Z9
+	VADDPS 64(BX), Z10, Z10
+	VADDPS (BX)(DI*1), Z12, Z12
+	VADDPS 64(BX)(DI*1), Z13, Z13
+
+bias5x2:
 	TESTQ   R8, R8
 	JEQ     store5x2
 	VMOVUPS (R8), Z24
@@ -1490,8 +1451,6 @@ store5x2:
 	RET
 
 tile6x2:
-	TESTB  R9, R9
-	JNE    load6x2
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z3, Z3, Z3
@@ -1504,25 +1463,8 @@ tile6x2:
 	VPXORD Z13, Z13, Z13
 	VPXORD Z15, Z15, Z15
 	VPXORD Z16, Z16, Z16
-	JMP    start6x2
-
-load6x2:
-	VMOVUPS (R13), Z0
-	VMOVUPS 64(R13), Z1
-	VMOVUPS (R13)(DI*1), Z3
-	VMOVUPS 64(R13)(DI*1), Z4
-	VMOVUPS (R13)(DI*2), Z6
-	VMOVUPS 64(R13)(DI*2), Z7
-	VMOVUPS (BX), Z9
-	VMOVUPS 64(BX), Z10
-	VMOVUPS (BX)(DI*1), Z12
-	VMOVUPS 64(BX)(DI*1), Z13
-	VMOVUPS (BX)(DI*2), Z15
-	VMOVUPS 64(BX)(DI*2), Z16
-
-start6x2:
-	SUBQ $0x04, CX
-	JLT  rest6x2
+	SUBQ   $0x04, CX
+	JLT    rest6x2
 
 loop6x2:
 	VMOVUPS      (SI), Z24
@@ -1643,6 +1585,22 @@ single6x2:
 	JNE          single6x2
 
 done6x2:
+	TESTB  R9, R9
+	JEQ    bias6x2
+	VADDPS (R13), Z0, Z0
+	VADDPS 64(R13), Z1, Z1
+	VADDPS (R13)(DI*1), Z3, Z3
+	VADDPS 64(R13)(DI*1), Z4, Z4
+	VADDPS (R13)(DI*2), Z6, Z6
+	VADDPS 64(R13)(DI*2), Z7, Z7
+	VADDPS (BX), Z9, Z9
+	VADDPS 64(BX), Z10, Z10
+	VADDPS (BX)(DI*1), Z12, Z12
+	VADDPS 64(BX)(DI*1), Z13, Z13
+	VADDPS (BX)(DI*2), Z15, Z15
+	VADDPS 64(BX)(DI*2), Z16, Z16
+
+bias6x2:
 	TESTQ   R8, R8
 	JEQ     store6x2
 	VMOVUPS (R8), Z24
@@ -1677,8 +1635,6 @@ store6x2:
 	RET
 
 tile7x2:
-	TESTB  R9, R9
-	JNE    load7x2
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z3, Z3, Z3
@@ -1693,27 +1649,8 @@ tile7x2:
 	VPXORD Z16, Z16, Z16
 	VPXORD Z18, Z18, Z18
 	VPXORD Z19, Z19, Z19
-	JMP    start7x2
-
-load7x2:
-	VMOVUPS (R13), Z0
-	VMOVUPS 64(R13), Z1
-	VMOVUPS (R13)(DI*1), Z3
-	VMOVUPS 64(R13)(DI*1), Z4
-	VMOVUPS (R13)(DI*2), Z6
-	VMOVUPS 64(R13)(DI*2), Z7
-	VMOVUPS (BX), Z9
-	VMOVUPS 64(BX), Z10
-	VMOVUPS (BX)(DI*1), Z12
-	VMOVUPS 64(BX)(DI*1), Z13
-	VMOVUPS (BX)(DI*2), Z15
-	VMOVUPS 64(BX)(DI*2), Z16
-	VMOVUPS (R15), Z18
-	VMOVUPS 64(R15), Z19
-
-start7x2:
-	SUBQ $0x04, CX
-	JLT  rest7x2
+	SUBQ   $0x04, CX
+	JLT    rest7x2
 
 loop7x2:
 	VMOVUPS      (SI), Z24
@@ -1851,6 +1788,24 @@ single7x2:
 	JNE          single7x2
 
 done7x2:
+	TESTB  R9, R9
+	JEQ    bias7x2
+	VADDPS (R13), Z0, Z0
+	VADDPS 64(R13), Z1, Z1
+	VADDPS (R13)(DI*1), Z3, Z3
+	VADDPS 64(R13)(DI*1), Z4, Z4
+	VADDPS (R13)(DI*2), Z6, Z6
+	VADDPS 64(R13)(DI*2), Z7, Z7
+	VADDPS (BX), Z9, Z9
+	VADDPS 64(BX), Z10, Z10
+	VADDPS (BX)(DI*1), Z12, Z12
+	VADDPS 64(BX)(DI*1), Z13, Z13
+	VADDPS (BX)(DI*2), Z15, Z15
+	VADDPS 64(BX)(DI*2), Z16, Z16
+	VADDPS (R15), Z18, Z18
+	VADDPS 64(R15), Z19, Z19
+
+bias7x2:
 	TESTQ   R8, R8
 	JEQ     store7x2
 	VMOVUPS (R8), Z24
@@ -1889,8 +1844,6 @@ store7x2:
 	RET
 
 tile8x2:
-	TESTB  R9, R9
-	JNE    load8x2
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z3, Z3, Z3
@@ -1907,29 +1860,8 @@ tile8x2:
 	VPXORD Z19, Z19, Z19
 	VPXORD Z21, Z21, Z21
 	VPXORD Z22, Z22, Z22
-	JMP    start8x2
-
-load8x2:
-	VMOVUPS (R13), Z0
-	VMOVUPS 64(R13), Z1
-	VMOVUPS (R13)(DI*1), Z3
-	VMOVUPS 64(R13)(DI*1), Z4
-	VMOVUPS (R13)(DI*2), Z6
-	VMOVUPS 64(R13)(DI*2), Z7
-	VMOVUPS (BX), Z9
-	VMOVUPS 64(BX), Z10
-	VMOVUPS (BX)(DI*1), Z12
-	VMOVUPS 64(BX)(DI*1), Z13
-	VMOVUPS (BX)(DI*2), Z15
-	VMOVUPS 64(BX)(DI*2), Z16
-	VMOVUPS (R15), Z18
-	VMOVUPS 64(R15), Z19
-	VMOVUPS (R15)(DI*1), Z21
-	VMOVUPS 64(R15)(DI*1), Z22
-
-start8x2:
-	SUBQ $0x04, CX
-	JLT  rest8x2
+	SUBQ   $0x04, CX
+	JLT    rest8x2
 
 loop8x2:
 	VMOVUPS      (SI), Z24
@@ -2082,6 +2014,26 @@ single8x2:
 	JNE          single8x2
 
 done8x2:
+	TESTB  R9, R9
+	JEQ    bias8x2
+	VADDPS (R13), Z0, Z0
+	VADDPS 64(R13), Z1, Z1
+	VADDPS (R13)(DI*1), Z3, Z3
+	VADDPS 64(R13)(DI*1), Z4, Z4
+	VADDPS (R13)(DI*2), Z6, Z6
+	VADDPS 64(R13)(DI*2), Z7, Z7
+	VADDPS (BX), Z9, Z9
+	VADDPS 64(BX), Z10, Z10
+	VADDPS (BX)(DI*1), Z12, Z12
+	VADDPS 64(BX)(DI*1), Z13, Z13
+	VADDPS (BX)(DI*2), Z15, Z15
+	VADDPS 64(BX)(DI*2), Z16, Z16
+	VADDPS (R15), Z18, Z18
+	VADDPS 64(R15), Z19, Z19
+	VADDPS (R15)(DI*1), Z21, Z21
+	VADDPS 64(R15)(DI*1), Z22, Z22
+
+bias8x2:
 	TESTQ   R8, R8
 	JEQ     store8x2
 	VMOVUPS (R8), Z24
@@ -2139,21 +2091,11 @@ vectors3:
 	JEQ    tile3x3
 	CMPQ   AX, $0x02
 	JEQ    tile2x3
-	TESTB  R9, R9
-	JNE    load1x3
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
-	JMP    start1x3
-
-load1x3:
-	VMOVUPS (R13), Z0
-	VMOVUPS 64(R13), Z1
-	VMOVUPS 128(R13), Z2
-
-start1x3:
-	SUBQ $0x04, CX
-	JLT  rest1x3
+	SUBQ   $0x04, CX
+	JLT    rest1x3
 
 loop1x3:
 	VMOVUPS      (SI), Z24
@@ -2207,6 +2149,13 @@ single1x3:
 	JNE          single1x3
 
 done1x3:
+	TESTB  R9, R9
+	JEQ    bias1x3
+	VADDPS (R13), Z0, Z0
+	VADDPS 64(R13), Z1, Z1
+	VADDPS 128(R13), Z2, Z2
+
+bias1x3:
 	TESTQ   R8, R8
 	JEQ     store1x3
 	VMOVUPS (R8), Z24
@@ -2224,27 +2173,14 @@ store1x3:
 	RET
 
 tile2x3:
-	TESTB  R9, R9
-	JNE    load2x3
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
 	VPXORD Z3, Z3, Z3
 	VPXORD Z4, Z4, Z4
 	VPXORD Z5, Z5, Z5
-	JMP    start2x3
-
-load2x3:
-	VMOVUPS (R13), Z0
-	VMOVUPS 64(R13), Z1
-	VMOVUPS 128(R13), Z2
-	VMOVUPS (R13)(DI*1), Z3
-	VMOVUPS 64(R13)(DI*1), Z4
-	VMOVUPS 128(R13)(DI*1), Z5
-
-start2x3:
-	SUBQ $0x04, CX
-	JLT  rest2x3
+	SUBQ   $0x04, CX
+	JLT    rest2x3
 
 loop2x3:
 	VMOVUPS      (SI), Z24
@@ -2318,6 +2254,16 @@ single2x3:
 	JNE          single2x3
 
 done2x3:
+	TESTB  R9, R9
+	JEQ    bias2x3
+	VADDPS (R13), Z0, Z0
+	VADDPS 64(R13), Z1, Z1
+	VADDPS 128(R13), Z2, Z2
+	VADDPS (R13)(DI*1), Z3, Z3
+	VADDPS 64(R13)(DI*1), Z4, Z4
+	VADDPS 128(R13)(DI*1), Z5, Z5
+
+bias2x3:
 	TESTQ   R8, R8
 	JEQ     store2x3
 	VMOVUPS (R8), Z24
@@ -2341,8 +2287,6 @@ store2x3:
 	RET
 
 tile3x3:
-	TESTB  R9, R9
-	JNE    load3x3
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -2352,22 +2296,8 @@ tile3x3:
 	VPXORD Z6, Z6, Z6
 	VPXORD Z7, Z7, Z7
 	VPXORD Z8, Z8, Z8
-	JMP    start3x3
-
-load3x3:
-	VMOVUPS (R13), Z0
-	VMOVUPS 64(R13), Z1
-	VMOVUPS 128(R13), Z2
-	VMOVUPS (R13)(DI*1), Z3
-	VMOVUPS 64(R13)(DI*1), Z4
-	VMOVUPS 128(R13)(DI*1), Z5
-	VMOVUPS (R13)(DI*2), Z6
-	VMOVUPS 64(R13)(DI*2), Z7
-	VMOVUPS 128(R13)(DI*2), Z8
-
-start3x3:
-	SUBQ $0x04, CX
-	JLT  rest3x3
+	SUBQ   $0x04, CX
+	JLT    rest3x3
 
 loop3x3:
 	VMOVUPS      (SI), Z24
@@ -2461,6 +2391,19 @@ single3x3:
 	JNE          single3x3
 
 done3x3:
+	TESTB  R9, R9
+	JEQ    bias3x3
+	VADDPS (R13), Z0, Z0
+	VADDPS 64(R13), Z1, Z1
+	VADDPS 128(R13), Z2, Z2
+	VADDPS (R13)(DI*1), Z3, Z3
+	VADDPS 64(R13)(DI*1), Z4, Z4
+	VADDPS 128(R13)(DI*1), Z5, Z5
+	VADDPS (R13)(DI*2), Z6, Z6
+	VADDPS 64(R13)(DI*2), Z7, Z7
+	VADDPS 128(R13)(DI*2), Z8, Z8
+
+bias3x3:
 	TESTQ   R8, R8
 	JEQ     store3x3
 	VMOVUPS (R8), Z24
@@ -2490,8 +2433,6 @@ store3x3:
 	RET
 
 tile4x3:
-	TESTB  R9, R9
-	JNE    load4x3
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -2504,25 +2445,8 @@ tile4x3:
 	VPXORD Z9, Z9, Z9
 	VPXORD Z10, Z10, Z10
 	VPXORD Z11, Z11, Z11
-	JMP    start4x3
-
-load4x3:
-	VMOVUPS (R13), Z0
-	VMOVUPS 64(R13), Z1
-	VMOVUPS 128(R13), Z2
-	VMOVUPS (R13)(DI*1), Z3
-	VMOVUPS 64(R13)(DI*1), Z4
-	VMOVUPS 128(R13)(DI*1), Z5
-	VMOVUPS (R13)(DI*2), Z6
-	VMOVUPS 64(R13)(DI*2), Z7
-	VMOVUPS 128(R13)(DI*2), Z8
-	VMOVUPS (BX), Z9
-	VMOVUPS 64(BX), Z10
-	VMOVUPS 128(BX), Z11
-
-start4x3:
-	SUBQ $0x04, CX
-	JLT  rest4x3
+	SUBQ   $0x04, CX
+	JLT    rest4x3
 
 loop4x3:
 	VMOVUPS      (SI), Z24
@@ -2638,6 +2562,22 @@ single4x3:
 	JNE          single4x3
 
 done4x3:
+	TESTB  R9, R9
+	JEQ    bias4x3
+	VADDPS (R13), Z0, Z0
+	VADDPS 64(R13), Z1, Z1
+	VADDPS 128(R13), Z2, Z2
+	VADDPS (R13)(DI*1), Z3, Z3
+	VADDPS 64(R13)(DI*1), Z4, Z4
+	VADDPS 128(R13)(DI*1), Z5, Z5
+	VADDPS (R13)(DI*2), Z6, Z6
+	VADDPS 64(R13)(DI*2), Z7, Z7
+	VADDPS 128(R13)(DI*2), Z8, Z8
+	VADDPS (BX), Z9, Z9
+	VADDPS 64(BX), Z10, Z10
+	VADDPS 128(BX), Z11, Z11
+
+bias4x3:
 	TESTQ   R8, R8
 	JEQ     store4x3
 	VMOVUPS (R8), Z24
@@ -2673,8 +2613,6 @@ store4x3:
 	RET
 
 tile5x3:
-	TESTB  R9, R9
-	JNE    load5x3
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -2690,28 +2628,8 @@ tile5x3:
 	VPXORD Z12, Z12, Z12
 	VPXORD Z13, Z13, Z13
 	VPXORD Z14, Z14, Z14
-	JMP    start5x3
-
-load5x3:
-	VMOVUPS (R13), Z0
-	VMOVUPS 64(R13), Z1
-	VMOVUPS 128(R13), Z2
-	VMOVUPS (R13)(DI*1), Z3
-	VMOVUPS 64(R13)(DI*1), Z4
-	VMOVUPS 128(R13)(DI*1), Z5
-	VMOVUPS (R13)(DI*2), Z6
-	VMOVUPS 64(R13)(DI*2), Z7
-	VMOVUPS 128(R13)(DI*2), Z8
-	VMOVUPS (BX), Z9
-	VMOVUPS 64(BX), Z10
-	VMOVUPS 128(BX), Z11
-	VMOVUPS (BX)(DI*1), Z12
-	VMOVUPS 64(BX)(DI*1), Z13
-	VMOVUPS 128(BX)(DI*1), Z14
-
-start5x3:
-	SUBQ $0x04, CX
-	JLT  rest5x3
+	SUBQ   $0x04, CX
+	JLT    rest5x3
 
 loop5x3:
 	VMOVUPS      (SI), Z24
@@ -2847,6 +2765,25 @@ single5x3:
 	JNE          single5x3
 
 done5x3:
+	TESTB  R9, R9
+	JEQ    bias5x3
+	VADDPS (R13), Z0, Z0
+	VADDPS 64(R13), Z1, Z1
+	VADDPS 128(R13), Z2, Z2
+	VADDPS (R13)(DI*1), Z3, Z3
+	VADDPS 64(R13)(DI*1), Z4, Z4
+	VADDPS 128(R13)(DI*1), Z5, Z5
+	VADDPS (R13)(DI*2), Z6, Z6
+	VADDPS 64(R13)(DI*2), Z7, Z7
+	VADDPS 128(R13)(DI*2), Z8, Z8
+	VADDPS (BX), Z9, Z9
+	VADDPS 64(BX), Z10, Z10
+	VADDPS 128(BX), Z11, Z11
+	VADDPS (BX)(DI*1), Z12, Z12
+	VADDPS 64(BX)(DI*1), Z13, Z13
+	VADDPS 128(BX)(DI*1), Z14, Z14
+
+bias5x3:
 	TESTQ   R8, R8
 	JEQ     store5x3
 	VMOVUPS (R8), Z24
@@ -2888,8 +2825,6 @@ store5x3:
 	RET
 
 tile6x3:
-	TESTB  R9, R9
-	JNE    load6x3
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -2908,31 +2843,8 @@ tile6x3:
 	VPXORD Z15, Z15, Z15
 	VPXORD Z16, Z16, Z16
 	VPXORD Z17, Z17, Z17
-	JMP    start6x3
-
-load6x3:
-	VMOVUPS (R13), Z0
-	VMOVUPS 64(R13), Z1
-	VMOVUPS 128(R13), Z2
-	VMOVUPS (R13)(DI*1), Z3
-	VMOVUPS 64(R13)(DI*1), Z4
-	VMOVUPS 128(R13)(DI*1), Z5
-	VMOVUPS (R13)(DI*2), Z6
-	VMOVUPS 64(R13)(DI*2), Z7
-	VMOVUPS 128(R13)(DI*2), Z8
-	VMOVUPS (BX), Z9
-	VMOVUPS 64(BX), Z10
-	VMOVUPS 128(BX), Z11
-	VMOVUPS (BX)(DI*1), Z12
-	VMOVUPS 64(BX)(DI*1), Z13
-	VMOVUPS 128(BX)(DI*1), Z14
-	VMOVUPS (BX)(DI*2), Z15
-	VMOVUPS 64(BX)(DI*2), Z16
-	VMOVUPS 128(BX)(DI*2), Z17
-
-start6x3:
-	SUBQ $0x04, CX
-	JLT  rest6x3
+	SUBQ   $0x04, CX
+	JLT    rest6x3
 
 loop6x3:
 	VMOVUPS      (SI), Z24
@@ -3088,6 +3000,28 @@ single6x3:
 	JNE          single6x3
 
 done6x3:
+	TESTB  R9, R9
+	JEQ    bias6x3
+	VADDPS (R13), Z0, Z0
+	VADDPS 64(R13), Z1, Z1
+	VADDPS 128(R13), Z2, Z2
+	VADDPS (R13)(DI*1), Z3, Z3
+	VADDPS 64(R13)(DI*1), Z4, Z4
+	VADDPS 128(R13)(DI*1), Z5, Z5
+	VADDPS (R13)(DI*2), Z6, Z6
+	VADDPS 64(R13)(DI*2), Z7, Z7
+	VADDPS 128(R13)(DI*2), Z8, Z8
+	VADDPS (BX), Z9, Z9
+	VADDPS 64(BX), Z10, Z10
+	VADDPS 128(BX), Z11, Z11
+	VADDPS (BX)(DI*1), Z12, Z12
+	VADDPS 64(BX)(DI*1), Z13, Z13
+	VADDPS 128(BX)(DI*1), Z14, Z14
+	VADDPS (BX)(DI*2), Z15, Z15
+	VADDPS 64(BX)(DI*2), Z16, Z16
+	VADDPS 128(BX)(DI*2), Z17, Z17
+
+bias6x3:
 	TESTQ   R8, R8
 	JEQ     store6x3
 	VMOVUPS (R8), Z24
@@ -3135,8 +3069,6 @@ store6x3:
 	RET
 
 tile7x3:
-	TESTB  R9, R9
-	JNE    load7x3
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -3158,34 +3090,8 @@ tile7x3:
 	VPXORD Z18, Z18, Z18
 	VPXORD Z19, Z19, Z19
 	VPXORD Z20, Z20, Z20
-	JMP    start7x3
-
-load7x3:
-	VMOVUPS (R13), Z0
-	VMOVUPS 64(R13), Z1
-	VMOVUPS 128(R13), Z2
-	VMOVUPS (R13)(DI*1), Z3
-	VMOVUPS 64(R13)(DI*1), Z4
-	VMOVUPS 128(R13)(DI*1), Z5
-	VMOVUPS (R13)(DI*2), Z6
-	VMOVUPS 64(R13)(DI*2), Z7
-	VMOVUPS 128(R13)(DI*2), Z8
-	VMOVUPS (BX), Z9
-	VMOVUPS 64(BX), Z10
-	VMOVUPS 128(BX), Z11
-	VMOVUPS (BX)(DI*1), Z12
-	VMOVUPS 64(BX)(DI*1), Z13
-	VMOVUPS 128(BX)(DI*1), Z14
-	VMOVUPS (BX)(DI*2), Z15
-	VMOVUPS 64(BX)(DI*2), Z16
-	VMOVUPS 128(BX)(DI*2), Z17
-	VMOVUPS (R15), Z18
-	VMOVUPS 64(R15), Z19
-	VMOVUPS 128(R15), Z20
-
-start7x3:
-	SUBQ $0x04, CX
-	JLT  rest7x3
+	SUBQ   $0x04, CX
+	JLT    rest7x3
 
 loop7x3:
 	VMOVUPS      (SI), Z24
@@ -3363,6 +3269,31 @@ single7x3:
 	JNE          single7x3
 
 done7x3:
+	TESTB  R9, R9
+	JEQ    bias7x3
+	VADDPS (R13), Z0, Z0
+	VADDPS 64(R13), Z1, Z1
+	VADDPS 128(R13), Z2, Z2
+	VADDPS (R13)(DI*1), Z3, Z3
+	VADDPS 64(R13)(DI*1), Z4, Z4
+	VADDPS 128(R13)(DI*1), Z5, Z5
+	VADDPS (R13)(DI*2), Z6, Z6
+	VADDPS 64(R13)(DI*2), Z7, Z7
+	VADDPS 128(R13)(DI*2), Z8, Z8
+	VADDPS (BX), Z9, Z9
+	VADDPS 64(BX), Z10, Z10
+	VADDPS 128(BX), Z11, Z11
+	VADDPS (BX)(DI*1), Z12, Z12
+	VADDPS 64(BX)(DI*1), Z13, Z13
+	VADDPS 128(BX)(DI*1), Z14, Z14
+	VADDPS (BX)(DI*2), Z15, Z15
+	VADDPS 64(BX)(DI*2), Z16, Z16
+	VADDPS 128(BX)(DI*2), Z17, Z17
+	VADDPS (R15), Z18, Z18
+	VADDPS 64(R15), Z19, Z19
+	VADDPS 128(R15), Z20, Z20
+
+bias7x3:
 	TESTQ   R8, R8
 	JEQ     store7x3
 	VMOVUPS (R8), Z24
@@ -3416,8 +3347,6 @@ store7x3:
 	RET
 
 tile8x3:
-	TESTB  R9, R9
-	JNE    load8x3
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -3442,37 +3371,8 @@ tile8x3:
 	VPXORD Z21, Z21, Z21
 	VPXORD Z22, Z22, Z22
 	VPXORD Z23, Z23, Z23
-	JMP    start8x3
-
-load8x3:
-	VMOVUPS (R13), Z0
-	VMOVUPS 64(R13), Z1
-	VMOVUPS 128(R13), Z2
-	VMOVUPS (R13)(DI*1), Z3
-	VMOVUPS 64(R13)(DI*1), Z4
-	VMOVUPS 128(R13)(DI*1), Z5
-	VMOVUPS (R13)(DI*2), Z6
-	VMOVUPS 64(R13)(DI*2), Z7
-	VMOVUPS 128(R13)(DI*2), Z8
-	VMOVUPS (BX), Z9
-	VMOVUPS 64(BX), Z10
-	VMOVUPS 128(BX), Z11
-	VMOVUPS (BX)(DI*1), Z12
-	VMOVUPS 64(BX)(DI*1), Z13
-	VMOVUPS 128(BX)(DI*1), Z14
-	VMOVUPS (BX)(DI*2), Z15
-	VMOVUPS 64(BX)(DI*2), Z16
-	VMOVUPS 128(BX)(DI*2), Z17
-	VMOVUPS (R15), Z18
-	VMOVUPS 64(R15), Z19
-	VMOVUPS 128(R15), Z20
-	VMOVUPS (R15)(DI*1), Z21
-	VMOVUPS 64(R15)(DI*1), Z22
-	VMOVUPS 128(R15)(DI*1), Z23
-
-start8x3:
-	SUBQ $0x04, CX
-	JLT  rest8x3
+	SUBQ   $0x04, CX
+	JLT    rest8x3
 
 loop8x3:
 	VMOVUPS      (SI), Z24
@@ -3670,6 +3570,34 @@ single8x3:
 	JNE          single8x3
 
 done8x3:
+	TESTB  R9, R9
+	JEQ    bias8x3
+	VADDPS (R13), Z0, Z0
+	VADDPS 64(R13), Z1, Z1
+	VADDPS 128(R13), Z2, Z2
+	VADDPS (R13)(DI*1), Z3, Z3
+	VADDPS 64(R13)(DI*1), Z4, Z4
+	VADDPS 128(R13)(DI*1), Z5, Z5
+	VADDPS (R13)(DI*2), Z6, Z6
+	VADDPS 64(R13)(DI*2), Z7, Z7
+	VADDPS 128(R13)(DI*2), Z8, Z8
+	VADDPS (BX), Z9, Z9
+	VADDPS 64(BX), Z10, Z10
+	VADDPS 128(BX), Z11, Z11
+	VADDPS (BX)(DI*1), Z12, Z12
+	VADDPS 64(BX)(DI*1), Z13, Z13
+	VADDPS 128(BX)(DI*1), Z14, Z14
+	VADDPS (BX)(DI*2), Z15, Z15
+	VADDPS 64(BX)(DI*2), Z16, Z16
+	VADDPS 128(BX)(DI*2), Z17, Z17
+	VADDPS (R15), Z18, Z18
+	VADDPS 64(R15), Z19, Z19
+	VADDPS 128(R15), Z20, Z20
+	VADDPS (R15)(DI*1), Z21, Z21
+	VADDPS 64(R15)(DI*1), Z22, Z22
+	VADDPS 128(R15)(DI*1), Z23, Z23
+
+bias8x3:
 	TESTQ   R8, R8
 	JEQ     store8x3
 	VMOVUPS (R8), Z24
@@ -3759,17 +3687,9 @@ TEXT ·gemmF32_6x16_avx2(SB), NOSPLIT, $0-80
 	JEQ    tile3x1
 	CMPQ   AX, $0x02
 	JEQ    tile2x1
-	TESTB  R9, R9
-	JNE    load1x1
 	VXORPS Y0, Y0, Y0
-	JMP    start1x1
-
-load1x1:
-	VMOVUPS (R13), Y0
-
-start1x1:
-	SUBQ $0x04, CX
-	JLT  rest1x1
+	SUBQ   $0x04, CX
+	JLT    rest1x1
 
 loop1x1:
 	VMOVUPS      (SI), Y12
@@ -3803,6 +3723,11 @@ single1x1:
 	JNE          single1x1
 
 done1x1:
+	TESTB  R9, R9
+	JEQ    bias1x1
+	VADDPS (R13), Y0, Y0
+
+bias1x1:
 	TESTQ   R8, R8
 	JEQ     store1x1
 	VMOVUPS (R8), Y12
@@ -3814,19 +3739,10 @@ store1x1:
 	RET
 
 tile2x1:
-	TESTB  R9, R9
-	JNE    load2x1
 	VXORPS Y0, Y0, Y0
 	VXORPS Y2, Y2, Y2
-	JMP    start2x1
-
-load2x1:
-	VMOVUPS (R13), Y0
-	VMOVUPS (R13)(DI*1), Y2
-
-start2x1:
-	SUBQ $0x04, CX
-	JLT  rest2x1
+	SUBQ   $0x04, CX
+	JLT    rest2x1
 
 loop2x1:
 	VMOVUPS      (SI), Y12
@@ -3870,6 +3786,12 @@ single2x1:
 	JNE          single2x1
 
 done2x1:
+	TESTB  R9, R9
+	JEQ    bias2x1
+	VADDPS (R13), Y0, Y0
+	VADDPS (R13)(DI*1), Y2, Y2
+
+bias2x1:
 	TESTQ   R8, R8
 	JEQ     store2x1
 	VMOVUPS (R8), Y12
@@ -3883,21 +3805,11 @@ store2x1:
 	RET
 
 tile3x1:
-	TESTB  R9, R9
-	JNE    load3x1
 	VXORPS Y0, Y0, Y0
 	VXORPS Y2, Y2, Y2
 	VXORPS Y4, Y4, Y4
-	JMP    start3x1
-
-load3x1:
-	VMOVUPS (R13), Y0
-	VMOVUPS (R13)(DI*1), Y2
-	VMOVUPS (R13)(DI*2), Y4
-
-start3x1:
-	SUBQ $0x04, CX
-	JLT  rest3x1
+	SUBQ   $0x04, CX
+	JLT    rest3x1
 
 loop3x1:
 	VMOVUPS      (SI), Y12
@@ -3951,6 +3863,13 @@ single3x1:
 	JNE          single3x1
 
 done3x1:
+	TESTB  R9, R9
+	JEQ    bias3x1
+	VADDPS (R13), Y0, Y0
+	VADDPS (R13)(DI*1), Y2, Y2
+	VADDPS (R13)(DI*2), Y4, Y4
+
+bias3x1:
 	TESTQ   R8, R8
 	JEQ     store3x1
 	VMOVUPS (R8), Y12
@@ -3966,23 +3885,12 @@ store3x1:
 	RET
 
 tile4x1:
-	TESTB  R9, R9
-	JNE    load4x1
 	VXORPS Y0, Y0, Y0
 	VXORPS Y2, Y2, Y2
 	VXORPS Y4, Y4, Y4
 	VXORPS Y6, Y6, Y6
-	JMP    start4x1
-
-load4x1:
-	VMOVUPS (R13), Y0
-	VMOVUPS (R13)(DI*1), Y2
-	VMOVUPS (R13)(DI*2), Y4
-	VMOVUPS (BX), Y6
-
-start4x1:
-	SUBQ $0x04, CX
-	JLT  rest4x1
+	SUBQ   $0x04, CX
+	JLT    rest4x1
 
 loop4x1:
 	VMOVUPS      (SI), Y12
@@ -4048,6 +3956,14 @@ single4x1:
 	JNE          single4x1
 
 done4x1:
+	TESTB  R9, R9
+	JEQ    bias4x1
+	VADDPS (R13), Y0, Y0
+	VADDPS (R13)(DI*1), Y2, Y2
+	VADDPS (R13)(DI*2), Y4, Y4
+	VADDPS (BX), Y6, Y6
+
+bias4x1:
 	TESTQ   R8, R8
 	JEQ     store4x1
 	VMOVUPS (R8), Y12
@@ -4065,25 +3981,13 @@ store4x1:
 	RET
 
 tile5x1:
-	TESTB  R9, R9
-	JNE    load5x1
 	VXORPS Y0, Y0, Y0
 	VXORPS Y2, Y2, Y2
 	VXORPS Y4, Y4, Y4
 	VXORPS Y6, Y6, Y6
 	VXORPS Y8, Y8, Y8
-	JMP    start5x1
-
-load5x1:
-	VMOVUPS (R13), Y0
-	VMOVUPS (R13)(DI*1), Y2
-	VMOVUPS (R13)(DI*2), Y4
-	VMOVUPS (BX), Y6
-	VMOVUPS (BX)(DI*1), Y8
-
-start5x1:
-	SUBQ $0x04, CX
-	JLT  rest5x1
+	SUBQ   $0x04, CX
+	JLT    rest5x1
 
 loop5x1:
 	VMOVUPS      (SI), Y12
@@ -4159,6 +4063,15 @@ single5x1:
 	JNE          single5x1
 
 done5x1:
+	TESTB  R9, R9
+	JEQ    bias5x1
+	VADDPS (R13), Y0, Y0
+	VADDPS (R13)(DI*1), Y2, Y2
+	VADDPS (R13)(DI*2), Y4, Y4
+	VADDPS (BX), Y6, Y6
+	VADDPS (BX)(DI*1), Y8, Y8
+
+bias5x1:
 	TESTQ   R8, R8
 	JEQ     store5x1
 	VMOVUPS (R8), Y12
@@ -4178,27 +4091,14 @@ store5x1:
 	RET
 
 tile6x1:
-	TESTB  R9, R9
-	JNE    load6x1
 	VXORPS Y0, Y0, Y0
 	VXORPS Y2, Y2, Y2
 	VXORPS Y4, Y4, Y4
 	VXORPS Y6, Y6, Y6
 	VXORPS Y8, Y8, Y8
 	VXORPS Y10, Y10, Y10
-	JMP    start6x1
-
-load6x1:
-	VMOVUPS (R13), Y0
-	VMOVUPS (R13)(DI*1), Y2
-	VMOVUPS (R13)(DI*2), Y4
-	VMOVUPS (BX), Y6
-	VMOVUPS (BX)(DI*1), Y8
-	VMOVUPS (BX)(DI*2), Y10
-
-start6x1:
-	SUBQ $0x04, CX
-	JLT  rest6x1
+	SUBQ   $0x04, CX
+	JLT    rest6x1
 
 loop6x1:
 	VMOVUPS      (SI), Y12
@@ -4284,6 +4184,16 @@ single6x1:
 	JNE          single6x1
 
 done6x1:
+	TESTB  R9, R9
+	JEQ    bias6x1
+	VADDPS (R13), Y0, Y0
+	VADDPS (R13)(DI*1), Y2, Y2
+	VADDPS (R13)(DI*2), Y4, Y4
+	VADDPS (BX), Y6, Y6
+	VADDPS (BX)(DI*1), Y8, Y8
+	VADDPS (BX)(DI*2), Y10, Y10
+
+bias6x1:
 	TESTQ   R8, R8
 	JEQ     store6x1
 	VMOVUPS (R8), Y12
@@ -4316,19 +4226,10 @@ vectors2:
 	JEQ    tile3x2
 	CMPQ   AX, $0x02
 	JEQ    tile2x2
-	TESTB  R9, R9
-	JNE    load1x2
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
-	JMP    start1x2
-
-load1x2:
-	VMOVUPS (R13), Y0
-	VMOVUPS 32(R13), Y1
-
-start1x2:
-	SUBQ $0x04, CX
-	JLT  rest1x2
+	SUBQ   $0x04, CX
+	JLT    rest1x2
 
 loop1x2:
 	VMOVUPS      (SI), Y12
@@ -4372,6 +4273,12 @@ single1x2:
 	JNE          single1x2
 
 done1x2:
+	TESTB  R9, R9
+	JEQ    bias1x2
+	VADDPS (R13), Y0, Y0
+	VADDPS 32(R13), Y1, Y1
+
+bias1x2:
 	TESTQ   R8, R8
 	JEQ     store1x2
 	VMOVUPS (R8), Y12
@@ -4386,23 +4293,12 @@ store1x2:
 	RET
 
 tile2x2:
-	TESTB  R9, R9
-	JNE    load2x2
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
-	JMP    start2x2
-
-load2x2:
-	VMOVUPS (R13), Y0
-	VMOVUPS 32(R13), Y1
-	VMOVUPS (R13)(DI*1), Y2
-	VMOVUPS 32(R13)(DI*1), Y3
-
-start2x2:
-	SUBQ $0x04, CX
-	JLT  rest2x2
+	SUBQ   $0x04, CX
+	JLT    rest2x2
 
 loop2x2:
 	VMOVUPS      (SI), Y12
@@ -4461,6 +4357,14 @@ single2x2:
 	JNE          single2x2
 
 done2x2:
+	TESTB  R9, R9
+	JEQ    bias2x2
+	VADDPS (R13), Y0, Y0
+	VADDPS 32(R13), Y1, Y1
+	VADDPS (R13)(DI*1), Y2, Y2
+	VADDPS 32(R13)(DI*1), Y3, Y3
+
+bias2x2:
 	TESTQ   R8, R8
 	JEQ     store2x2
 	VMOVUPS (R8), Y12
@@ -4479,27 +4383,14 @@ store2x2:
 	RET
 
 tile3x2:
-	TESTB  R9, R9
-	JNE    load3x2
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
 	VXORPS Y4, Y4, Y4
 	VXORPS Y5, Y5, Y5
-	JMP    start3x2
-
-load3x2:
-	VMOVUPS (R13), Y0
-	VMOVUPS 32(R13), Y1
-	VMOVUPS (R13)(DI*1), Y2
-	VMOVUPS 32(R13)(DI*1), Y3
-	VMOVUPS (R13)(DI*2), Y4
-	VMOVUPS 32(R13)(DI*2), Y5
-
-start3x2:
-	SUBQ $0x04, CX
-	JLT  rest3x2
+	SUBQ   $0x04, CX
+	JLT    rest3x2
 
 loop3x2:
 	VMOVUPS      (SI), Y12
@@ -4573,6 +4464,16 @@ single3x2:
 	JNE          single3x2
 
 done3x2:
+	TESTB  R9, R9
+	JEQ    bias3x2
+	VADDPS (R13), Y0, Y0
+	VADDPS 32(R13), Y1, Y1
+	VADDPS (R13)(DI*1), Y2, Y2
+	VADDPS 32(R13)(DI*1), Y3, Y3
+	VADDPS (R13)(DI*2), Y4, Y4
+	VADDPS 32(R13)(DI*2), Y5, Y5
+
+bias3x2:
 	TESTQ   R8, R8
 	JEQ     store3x2
 	VMOVUPS (R8), Y12
@@ -4595,8 +4496,6 @@ store3x2:
 	RET
 
 tile4x2:
-	TESTB  R9, R9
-	JNE    load4x2
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -4605,21 +4504,8 @@ tile4x2:
 	VXORPS Y5, Y5, Y5
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
-	JMP    start4x2
-
-load4x2:
-	VMOVUPS (R13), Y0
-	VMOVUPS 32(R13), Y1
-	VMOVUPS (R13)(DI*1), Y2
-	VMOVUPS 32(R13)(DI*1), Y3
-	VMOVUPS (R13)(DI*2), Y4
-	VMOVUPS 32(R13)(DI*2), Y5
-	VMOVUPS (BX), Y6
-	VMOVUPS 32(BX), Y7
-
-start4x2:
-	SUBQ $0x04, CX
-	JLT  rest4x2
+	SUBQ   $0x04, CX
+	JLT    rest4x2
 
 loop4x2:
 	VMOVUPS      (SI), Y12
@@ -4710,6 +4596,18 @@ single4x2:
 	JNE          single4x2
 
 done4x2:
+	TESTB  R9, R9
+	JEQ    bias4x2
+	VADDPS (R13), Y0, Y0
+	VADDPS 32(R13), Y1, Y1
+	VADDPS (R13)(DI*1), Y2, Y2
+	VADDPS 32(R13)(DI*1), Y3, Y3
+	VADDPS (R13)(DI*2), Y4, Y4
+	VADDPS 32(R13)(DI*2), Y5, Y5
+	VADDPS (BX), Y6, Y6
+	VADDPS 32(BX), Y7, Y7
+
+bias4x2:
 	TESTQ   R8, R8
 	JEQ     store4x2
 	VMOVUPS (R8), Y12
@@ -4736,8 +4634,6 @@ store4x2:
 	RET
 
 tile5x2:
-	TESTB  R9, R9
-	JNE    load5x2
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -4748,23 +4644,8 @@ tile5x2:
 	VXORPS Y7, Y7, Y7
 	VXORPS Y8, Y8, Y8
 	VXORPS Y9, Y9, Y9
-	JMP    start5x2
-
-load5x2:
-	VMOVUPS (R13), Y0
-	VMOVUPS 32(R13), Y1
-	VMOVUPS (R13)(DI*1), Y2
-	VMOVUPS 32(R13)(DI*1), Y3
-	VMOVUPS (R13)(DI*2), Y4
-	VMOVUPS 32(R13)(DI*2), Y5
-	VMOVUPS (BX), Y6
-	VMOVUPS 32(BX), Y7
-	VMOVUPS (BX)(DI*1), Y8
-	VMOVUPS 32(BX)(DI*1), Y9
-
-start5x2:
-	SUBQ $0x04, CX
-	JLT  rest5x2
+	SUBQ   $0x04, CX
+	JLT    rest5x2
 
 loop5x2:
 	VMOVUPS      (SI), Y12
@@ -4870,6 +4751,20 @@ single5x2:
 	JNE          single5x2
 
 done5x2:
+	TESTB  R9, R9
+	JEQ    bias5x2
+	VADDPS (R13), Y0, Y0
+	VADDPS 32(R13), Y1, Y1
+	VADDPS (R13)(DI*1), Y2, Y2
+	VADDPS 32(R13)(DI*1), Y3, Y3
+	VADDPS (R13)(DI*2), Y4, Y4
+	VADDPS 32(R13)(DI*2), Y5, Y5
+	VADDPS (BX), Y6, Y6
+	VADDPS 32(BX), Y7, Y7
+	VADDPS (BX)(DI*1), Y8, Y8
+	VADDPS 32(BX)(DI*1), Y9, Y9
+
+bias5x2:
 	TESTQ   R8, R8
 	JEQ     store5x2
 	VMOVUPS (R8), Y12
@@ -4900,8 +4795,6 @@ store5x2:
 	RET
 
 tile6x2:
-	TESTB  R9, R9
-	JNE    load6x2
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -4914,25 +4807,8 @@ tile6x2:
 	VXORPS Y9, Y9, Y9
 	VXORPS Y10, Y10, Y10
 	VXORPS Y11, Y11, Y11
-	JMP    start6x2
-
-load6x2:
-	VMOVUPS (R13), Y0
-	VMOVUPS 32(R13), Y1
-	VMOVUPS (R13)(DI*1), Y2
-	VMOVUPS 32(R13)(DI*1), Y3
-	VMOVUPS (R13)(DI*2), Y4
-	VMOVUPS 32(R13)(DI*2), Y5
-	VMOVUPS (BX), Y6
-	VMOVUPS 32(BX), Y7
-	VMOVUPS (BX)(DI*1), Y8
-	VMOVUPS 32(BX)(DI*1), Y9
-	VMOVUPS (BX)(DI*2), Y10
-	VMOVUPS 32(BX)(DI*2), Y11
-
-start6x2:
-	SUBQ $0x04, CX
-	JLT  rest6x2
+	SUBQ   $0x04, CX
+	JLT    rest6x2
 
 loop6x2:
 	VMOVUPS      (SI), Y12
@@ -5053,6 +4929,22 @@ single6x2:
 	JNE          single6x2
 
 done6x2:
+	TESTB  R9, R9
+	JEQ    bias6x2
+	VADDPS (R13), Y0, Y0
+	VADDPS 32(R13), Y1, Y1
+	VADDPS (R13)(DI*1), Y2, Y2
+	VADDPS 32(R13)(DI*1), Y3, Y3
+	VADDPS (R13)(DI*2), Y4, Y4
+	VADDPS 32(R13)(DI*2), Y5, Y5
+	VADDPS (BX), Y6, Y6
+	VADDPS 32(BX), Y7, Y7
+	VADDPS (BX)(DI*1), Y8, Y8
+	VADDPS 32(BX)(DI*1), Y9, Y9
+	VADDPS (BX)(DI*2), Y10, Y10
+	VADDPS 32(BX)(DI*2), Y11, Y11
+
+bias6x2:
 	TESTQ   R8, R8
 	JEQ     store6x2
 	VMOVUPS (R8), Y12
@@ -5126,17 +5018,9 @@ TEXT ·gemmU8S8_8x48_avx512vnni(SB), NOSPLIT, $0-80
 	JEQ    tile3x1
 	CMPQ   AX, $0x02
 	JEQ    tile2x1
-	TESTB  R9, R9
-	JNE    load1x1
 	VPXORD Z0, Z0, Z0
-	JMP    start1x1
-
-load1x1:
-	VMOVDQU32 (R13), Z0
-
-start1x1:
-	SUBQ $0x04, CX
-	JLT  rest1x1
+	SUBQ   $0x04, CX
+	JLT    rest1x1
 
 loop1x1:
 	VMOVDQU32    (SI), Z24
@@ -5170,6 +5054,11 @@ single1x1:
 	JNE          single1x1
 
 done1x1:
+	TESTB  R9, R9
+	JEQ    bias1x1
+	VPADDD (R13), Z0, Z0
+
+bias1x1:
 	TESTQ     R8, R8
 	JEQ       store1x1
 	VMOVDQU32 (R8), Z24
@@ -5181,19 +5070,10 @@ store1x1:
 	RET
 
 tile2x1:
-	TESTB  R9, R9
-	JNE    load2x1
 	VPXORD Z0, Z0, Z0
 	VPXORD Z3, Z3, Z3
-	JMP    start2x1
-
-load2x1:
-	VMOVDQU32 (R13), Z0
-	VMOVDQU32 (R13)(DI*1), Z3
-
-start2x1:
-	SUBQ $0x04, CX
-	JLT  rest2x1
+	SUBQ   $0x04, CX
+	JLT    rest2x1
 
 loop2x1:
 	VMOVDQU32    (SI), Z24
@@ -5237,6 +5117,12 @@ single2x1:
 	JNE          single2x1
 
 done2x1:
+	TESTB  R9, R9
+	JEQ    bias2x1
+	VPADDD (R13), Z0, Z0
+	VPADDD (R13)(DI*1), Z3, Z3
+
+bias2x1:
 	TESTQ     R8, R8
 	JEQ       store2x1
 	VMOVDQU32 (R8), Z24
@@ -5250,21 +5136,11 @@ store2x1:
 	RET
 
 tile3x1:
-	TESTB  R9, R9
-	JNE    load3x1
 	VPXORD Z0, Z0, Z0
 	VPXORD Z3, Z3, Z3
 	VPXORD Z6, Z6, Z6
-	JMP    start3x1
-
-load3x1:
-	VMOVDQU32 (R13), Z0
-	VMOVDQU32 (R13)(DI*1), Z3
-	VMOVDQU32 (R13)(DI*2), Z6
-
-start3x1:
-	SUBQ $0x04, CX
-	JLT  rest3x1
+	SUBQ   $0x04, CX
+	JLT    rest3x1
 
 loop3x1:
 	VMOVDQU32    (SI), Z24
@@ -5318,6 +5194,13 @@ single3x1:
 	JNE          single3x1
 
 done3x1:
+	TESTB  R9, R9
+	JEQ    bias3x1
+	VPADDD (R13), Z0, Z0
+	VPADDD (R13)(DI*1), Z3, Z3
+	VPADDD (R13)(DI*2), Z6, Z6
+
+bias3x1:
 	TESTQ     R8, R8
 	JEQ       store3x1
 	VMOVDQU32 (R8), Z24
@@ -5333,23 +5216,12 @@ store3x1:
 	RET
 
 tile4x1:
-	TESTB  R9, R9
-	JNE    load4x1
 	VPXORD Z0, Z0, Z0
 	VPXORD Z3, Z3, Z3
 	VPXORD Z6, Z6, Z6
 	VPXORD Z9, Z9, Z9
-	JMP    start4x1
-
-load4x1:
-	VMOVDQU32 (R13), Z0
-	VMOVDQU32 (R13)(DI*1), Z3
-	VMOVDQU32 (R13)(DI*2), Z6
-	VMOVDQU32 (BX), Z9
-
-start4x1:
-	SUBQ $0x04, CX
-	JLT  rest4x1
+	SUBQ   $0x04, CX
+	JLT    rest4x1
 
 loop4x1:
 	VMOVDQU32    (SI), Z24
@@ -5415,6 +5287,14 @@ single4x1:
 	JNE          single4x1
 
 done4x1:
+	TESTB  R9, R9
+	JEQ    bias4x1
+	VPADDD (R13), Z0, Z0
+	VPADDD (R13)(DI*1), Z3, Z3
+	VPADDD (R13)(DI*2), Z6, Z6
+	VPADDD (BX), Z9, Z9
+
+bias4x1:
 	TESTQ     R8, R8
 	JEQ       store4x1
 	VMOVDQU32 (R8), Z24
@@ -5432,25 +5312,13 @@ store4x1:
 	RET
 
 tile5x1:
-	TESTB  R9, R9
-	JNE    load5x1
 	VPXORD Z0, Z0, Z0
 	VPXORD Z3, Z3, Z3
 	VPXORD Z6, Z6, Z6
 	VPXORD Z9, Z9, Z9
 	VPXORD Z12, Z12, Z12
-	JMP    start5x1
-
-load5x1:
-	VMOVDQU32 (R13), Z0
-	VMOVDQU32 (R13)(DI*1), Z3
-	VMOVDQU32 (R13)(DI*2), Z6
-	VMOVDQU32 (BX), Z9
-	VMOVDQU32 (BX)(DI*1), Z12
-
-start5x1:
-	SUBQ $0x04, CX
-	JLT  rest5x1
+	SUBQ   $0x04, CX
+	JLT    rest5x1
 
 loop5x1:
 	VMOVDQU32    (SI), Z24
@@ -5526,6 +5394,15 @@ single5x1:
 	JNE          single5x1
 
 done5x1:
+	TESTB  R9, R9
+	JEQ    bias5x1
+	VPADDD (R13), Z0, Z0
+	VPADDD (R13)(DI*1), Z3, Z3
+	VPADDD (R13)(DI*2), Z6, Z6
+	VPADDD (BX), Z9, Z9
+	VPADDD (BX)(DI*1), Z12, Z12
+
+bias5x1:
 	TESTQ     R8, R8
 	JEQ       store5x1
 	VMOVDQU32 (R8), Z24
@@ -5545,27 +5422,14 @@ store5x1:
 	RET
 
 tile6x1:
-	TESTB  R9, R9
-	JNE    load6x1
 	VPXORD Z0, Z0, Z0
 	VPXORD Z3, Z3, Z3
 	VPXORD Z6, Z6, Z6
 	VPXORD Z9, Z9, Z9
 	VPXORD Z12, Z12, Z12
 	VPXORD Z15, Z15, Z15
-	JMP    start6x1
-
-load6x1:
-	VMOVDQU32 (R13), Z0
-	VMOVDQU32 (R13)(DI*1), Z3
-	VMOVDQU32 (R13)(DI*2), Z6
-	VMOVDQU32 (BX), Z9
-	VMOVDQU32 (BX)(DI*1), Z12
-	VMOVDQU32 (BX)(DI*2), Z15
-
-start6x1:
-	SUBQ $0x04, CX
-	JLT  rest6x1
+	SUBQ   $0x04, CX
+	JLT    rest6x1
 
 loop6x1:
 	VMOVDQU32    (SI), Z24
@@ -5651,6 +5515,16 @@ single6x1:
 	JNE          single6x1
 
 done6x1:
+	TESTB  R9, R9
+	JEQ    bias6x1
+	VPADDD (R13), Z0, Z0
+	VPADDD (R13)(DI*1), Z3, Z3
+	VPADDD (R13)(DI*2), Z6, Z6
+	VPADDD (BX), Z9, Z9
+	VPADDD (BX)(DI*1), Z12, Z12
+	VPADDD (BX)(DI*2), Z15, Z15
+
+bias6x1:
 	TESTQ     R8, R8
 	JEQ       store6x1
 	VMOVDQU32 (R8), Z24
@@ -5672,8 +5546,6 @@ store6x1:
 	RET
 
 tile7x1:
-	TESTB  R9, R9
-	JNE    load7x1
 	VPXORD Z0, Z0, Z0
 	VPXORD Z3, Z3, Z3
 	VPXORD Z6, Z6, Z6
@@ -5681,20 +5553,8 @@ tile7x1:
 	VPXORD Z12, Z12, Z12
 	VPXORD Z15, Z15, Z15
 	VPXORD Z18, Z18, Z18
-	JMP    start7x1
-
-load7x1:
-	VMOVDQU32 (R13), Z0
-	VMOVDQU32 (R13)(DI*1), Z3
-	VMOVDQU32 (R13)(DI*2), Z6
-	VMOVDQU32 (BX), Z9
-	VMOVDQU32 (BX)(DI*1), Z12
-	VMOVDQU32 (BX)(DI*2), Z15
-	VMOVDQU32 (R15), Z18
-
-start7x1:
-	SUBQ $0x04, CX
-	JLT  rest7x1
+	SUBQ   $0x04, CX
+	JLT    rest7x1
 
 loop7x1:
 	VMOVDQU32    (SI), Z24
@@ -5792,6 +5652,17 @@ single7x1:
 	JNE          single7x1
 
 done7x1:
+	TESTB  R9, R9
+	JEQ    bias7x1
+	VPADDD (R13), Z0, Z0
+	VPADDD (R13)(DI*1), Z3, Z3
+	VPADDD (R13)(DI*2), Z6, Z6
+	VPADDD (BX), Z9, Z9
+	VPADDD (BX)(DI*1), Z12, Z12
+	VPADDD (BX)(DI*2), Z15, Z15
+	VPADDD (R15), Z18, Z18
+
+bias7x1:
 	TESTQ     R8, R8
 	JEQ       store7x1
 	VMOVDQU32 (R8), Z24
@@ -5815,8 +5686,6 @@ store7x1:
 	RET
 
 tile8x1:
-	TESTB  R9, R9
-	JNE    load8x1
 	VPXORD Z0, Z0, Z0
 	VPXORD Z3, Z3, Z3
 	VPXORD Z6, Z6, Z6
@@ -5825,21 +5694,8 @@ tile8x1:
 	VPXORD Z15, Z15, Z15
 	VPXORD Z18, Z18, Z18
 	VPXORD Z21, Z21, Z21
-	JMP    start8x1
-
-load8x1:
-	VMOVDQU32 (R13), Z0
-	VMOVDQU32 (R13)(DI*1), Z3
-	VMOVDQU32 (R13)(DI*2), Z6
-	VMOVDQU32 (BX), Z9
-	VMOVDQU32 (BX)(DI*1), Z12
-	VMOVDQU32 (BX)(DI*2), Z15
-	VMOVDQU32 (R15), Z18
-	VMOVDQU32 (R15)(DI*1), Z21
-
-start8x1:
-	SUBQ $0x04, CX
-	JLT  rest8x1
+	SUBQ   $0x04, CX
+	JLT    rest8x1
 
 loop8x1:
 	VMOVDQU32    (SI), Z24
@@ -5947,6 +5803,18 @@ single8x1:
 	JNE          single8x1
 
 done8x1:
+	TESTB  R9, R9
+	JEQ    bias8x1
+	VPADDD (R13), Z0, Z0
+	VPADDD (R13)(DI*1), Z3, Z3
+	VPADDD (R13)(DI*2), Z6, Z6
+	VPADDD (BX), Z9, Z9
+	VPADDD (BX)(DI*1), Z12, Z12
+	VPADDD (BX)(DI*2), Z15, Z15
+	VPADDD (R15), Z18, Z18
+	VPADDD (R15)(DI*1), Z21, Z21
+
+bias8x1:
 	TESTQ     R8, R8
 	JEQ       store8x1
 	VMOVDQU32 (R8), Z24
@@ -5987,19 +5855,10 @@ vectors2:
 	JEQ    tile3x2
 	CMPQ   AX, $0x02
 	JEQ    tile2x2
-	TESTB  R9, R9
-	JNE    load1x2
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
-	JMP    start1x2
-
-load1x2:
-	VMOVDQU32 (R13), Z0
-	VMOVDQU32 64(R13), Z1
-
-start1x2:
-	SUBQ $0x04, CX
-	JLT  rest1x2
+	SUBQ   $0x04, CX
+	JLT    rest1x2
 
 loop1x2:
 	VMOVDQU32    (SI), Z24
@@ -6043,6 +5902,12 @@ single1x2:
 	JNE          single1x2
 
 done1x2:
+	TESTB  R9, R9
+	JEQ    bias1x2
+	VPADDD (R13), Z0, Z0
+	VPADDD 64(R13), Z1, Z1
+
+bias1x2:
 	TESTQ     R8, R8
 	JEQ       store1x2
 	VMOVDQU32 (R8), Z24
@@ -6057,23 +5922,12 @@ store1x2:
 	RET
 
 tile2x2:
-	TESTB  R9, R9
-	JNE    load2x2
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z3, Z3, Z3
 	VPXORD Z4, Z4, Z4
-	JMP    start2x2
-
-load2x2:
-	VMOVDQU32 (R13), Z0
-	VMOVDQU32 64(R13), Z1
-	VMOVDQU32 (R13)(DI*1), Z3
-	VMOVDQU32 64(R13)(DI*1), Z4
-
-start2x2:
-	SUBQ $0x04, CX
-	JLT  rest2x2
+	SUBQ   $0x04, CX
+	JLT    rest2x2
 
 loop2x2:
 	VMOVDQU32    (SI), Z24
@@ -6132,6 +5986,14 @@ single2x2:
 	JNE          single2x2
 
 done2x2:
+	TESTB  R9, R9
+	JEQ    bias2x2
+	VPADDD (R13), Z0, Z0
+	VPADDD 64(R13), Z1, Z1
+	VPADDD (R13)(DI*1), Z3, Z3
+	VPADDD 64(R13)(DI*1), Z4, Z4
+
+bias2x2:
 	TESTQ     R8, R8
 	JEQ       store2x2
 	VMOVDQU32 (R8), Z24
@@ -6150,27 +6012,14 @@ store2x2:
 	RET
 
 tile3x2:
-	TESTB  R9, R9
-	JNE    load3x2
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z3, Z3, Z3
 	VPXORD Z4, Z4, Z4
 	VPXORD Z6, Z6, Z6
 	VPXORD Z7, Z7, Z7
-	JMP    start3x2
-
-load3x2:
-	VMOVDQU32 (R13), Z0
-	VMOVDQU32 64(R13), Z1
-	VMOVDQU32 (R13)(DI*1), Z3
-	VMOVDQU32 64(R13)(DI*1), Z4
-	VMOVDQU32 (R13)(DI*2), Z6
-	VMOVDQU32 64(R13)(DI*2), Z7
-
-start3x2:
-	SUBQ $0x04, CX
-	JLT  rest3x2
+	SUBQ   $0x04, CX
+	JLT    rest3x2
 
 loop3x2:
 	VMOVDQU32    (SI), Z24
@@ -6244,6 +6093,16 @@ single3x2:
 	JNE          single3x2
 
 done3x2:
+	TESTB  R9, R9
+	JEQ    bias3x2
+	VPADDD (R13), Z0, Z0
+	VPADDD 64(R13), Z1, Z1
+	VPADDD (R13)(DI*1), Z3, Z3
+	VPADDD 64(R13)(DI*1), Z4, Z4
+	VPADDD (R13)(DI*2), Z6, Z6
+	VPADDD 64(R13)(DI*2), Z7, Z7
+
+bias3x2:
 	TESTQ     R8, R8
 	JEQ       store3x2
 	VMOVDQU32 (R8), Z24
@@ -6266,8 +6125,6 @@ store3x2:
 	RET
 
 tile4x2:
-	TESTB  R9, R9
-	JNE    load4x2
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z3, Z3, Z3
@@ -6276,21 +6133,8 @@ tile4x2:
 	VPXORD Z7, Z7, Z7
 	VPXORD Z9, Z9, Z9
 	VPXORD Z10, Z10, Z10
-	JMP    start4x2
-
-load4x2:
-	VMOVDQU32 (R13), Z0
-	VMOVDQU32 64(R13), Z1
-	VMOVDQU32 (R13)(DI*1), Z3
-	VMOVDQU32 64(R13)(DI*1), Z4
-	VMOVDQU32 (R13)(DI*2), Z6
-	VMOVDQU32 64(R13)(DI*2), Z7
-	VMOVDQU32 (BX), Z9
-	VMOVDQU32 64(BX), Z10
-
-start4x2:
-	SUBQ $0x04, CX
-	JLT  rest4x2
+	SUBQ   $0x04, CX
+	JLT    rest4x2
 
 loop4x2:
 	VMOVDQU32    (SI), Z24
@@ -6381,6 +6225,18 @@ single4x2:
 	JNE          single4x2
 
 done4x2:
+	TESTB  R9, R9
+	JEQ    bias4x2
+	VPADDD (R13), Z0, Z0
+	VPADDD 64(R13), Z1, Z1
+	VPADDD (R13)(DI*1), Z3, Z3
+	VPADDD 64(R13)(DI*1), Z4, Z4
+	VPADDD (R13)(DI*2), Z6, Z6
+	VPADDD 64(R13)(DI*2), Z7, Z7
+	VPADDD (BX), Z9, Z9
+	VPADDD 64(BX), Z10, Z10
+
+bias4x2:
 	TESTQ     R8, R8
 	JEQ       store4x2
 	VMOVDQU32 (R8), Z24
@@ -6407,8 +6263,6 @@ store4x2:
 	RET
 
 tile5x2:
-	TESTB  R9, R9
-	JNE    load5x2
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z3, Z3, Z3
@@ -6419,23 +6273,8 @@ tile5x2:
 	VPXORD Z10, Z10, Z10
 	VPXORD Z12, Z12, Z12
 	VPXORD Z13, Z13, Z13
-	JMP    start5x2
-
-load5x2:
-	VMOVDQU32 (R13), Z0
-	VMOVDQU32 64(R13), Z1
-	VMOVDQU32 (R13)(DI*1), Z3
-	VMOVDQU32 64(R13)(DI*1), Z4
-	VMOVDQU32 (R13)(DI*2), Z6
-	VMOVDQU32 64(R13)(DI*2), Z7
-	VMOVDQU32 (BX), Z9
-	VMOVDQU32 64(BX), Z10
-	VMOVDQU32 (BX)(DI*1), Z12
-	VMOVDQU32 64(BX)(DI*1), Z13
-
-start5x2:
-	SUBQ $0x04, CX
-	JLT  rest5x2
+	SUBQ   $0x04, CX
+	JLT    rest5x2
 
 loop5x2:
 	VMOVDQU32    (SI), Z24
@@ -6541,6 +6380,20 @@ single5x2:
 	JNE          single5x2
 
 done5x2:
+	TESTB  R9, R9
+	JEQ    bias5x2
+	VPADDD (R13), Z0, Z0
+	VPADDD 64(R13), Z1, Z1
+	VPADDD (R13)(DI*1), Z3, Z3
+	VPADDD 64(R13)(DI*1), Z4, Z4
+	VPADDD (R13)(DI*2), Z6, Z6
+	VPADDD 64(R13)(DI*2), Z7, Z7
+	VPADDD (BX), Z9, Z9
+	VPADDD 64(BX), Z10, Z10
+	VPADDD (BX)(DI*1), Z12, Z12
+	VPADDD 64(BX)(DI*1), Z13, Z13
+
+bias5x2:
 	TESTQ     R8, R8
 	JEQ       store5x2
 	VMOVDQU32 (R8), Z24
@@ -6571,8 +6424,6 @@ store5x2:
 	RET
 
 tile6x2:
-	TESTB  R9, R9
-	JNE    load6x2
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z3, Z3, Z3
@@ -6585,25 +6436,8 @@ tile6x2:
 	VPXORD Z13, Z13, Z13
 	VPXORD Z15, Z15, Z15
 	VPXORD Z16, Z16, Z16
-	JMP    start6x2
-
-load6x2:
-	VMOVDQU32 (R13), Z0
-	VMOVDQU32 64(R13), Z1
-	VMOVDQU32 (R13)(DI*1), Z3
-	VMOVDQU32 64(R13)(DI*1), Z4
-	VMOVDQU32 (R13)(DI*2), Z6
-	VMOVDQU32 64(R13)(DI*2), Z7
-	VMOVDQU32 (BX), Z9
-	VMOVDQU32 64(BX), Z10
-	VMOVDQU32 (BX)(DI*1), Z12
-	VMOVDQU32 64(BX)(DI*1), Z13
-	VMOVDQU32 (BX)(DI*2), Z15
-	VMOVDQU32 64(BX)(DI*2), Z16
-
-start6x2:
-	SUBQ $0x04, CX
-	JLT  rest6x2
+	SUBQ   $0x04, CX
+	JLT    rest6x2
 
 loop6x2:
 	VMOVDQU32    (SI), Z24
@@ -6724,6 +6558,22 @@ single6x2:
 	JNE          single6x2
 
 done6x2:
+	TESTB  R9, R9
+	JEQ    bias6x2
+	VPADDD (R13), Z0, Z0
+	VPADDD 64(R13), Z1, Z1
+	VPADDD (R13)(DI*1), Z3, Z3
+	VPADDD 64(R13)(DI*1), Z4, Z4
+	VPADDD (R13)(DI*2), Z6, Z6
+	VPADDD 64(R13)(DI*2), Z7, Z7
+	VPADDD (BX), Z9, Z9
+	VPADDD 64(BX), Z10, Z10
+	VPADDD (BX)(DI*1), Z12, Z12
+	VPADDD 64(BX)(DI*1), Z13, Z13
+	VPADDD (BX)(DI*2), Z15, Z15
+	VPADDD 64(BX)(DI*2), Z16, Z16
+
+bias6x2:
 	TESTQ     R8, R8
 	JEQ       store6x2
 	VMOVDQU32 (R8), Z24
@@ -6758,8 +6608,6 @@ store6x2:
 	RET
 
 tile7x2:
-	TESTB  R9, R9
-	JNE    load7x2
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z3, Z3, Z3
@@ -6774,27 +6622,8 @@ tile7x2:
 	VPXORD Z16, Z16, Z16
 	VPXORD Z18, Z18, Z18
 	VPXORD Z19, Z19, Z19
-	JMP    start7x2
-
-load7x2:
-	VMOVDQU32 (R13), Z0
-	VMOVDQU32 64(R13), Z1
-	VMOVDQU32 (R13)(DI*1), Z3
-	VMOVDQU32 64(R13)(DI*1), Z4
-	VMOVDQU32 (R13)(DI*2), Z6
-	VMOVDQU32 64(R13)(DI*2), Z7
-	VMOVDQU32 (BX), Z9
-	VMOVDQU32 64(BX), Z10
-	VMOVDQU32 (BX)(DI*1), Z12
-	VMOVDQU32 64(BX)(DI*1), Z13
-	VMOVDQU32 (BX)(DI*2), Z15
-	VMOVDQU32 64(BX)(DI*2), Z16
-	VMOVDQU32 (R15), Z18
-	VMOVDQU32 64(R15), Z19
-
-start7x2:
-	SUBQ $0x04, CX
-	JLT  rest7x2
+	SUBQ   $0x04, CX
+	JLT    rest7x2
 
 loop7x2:
 	VMOVDQU32    (SI), Z24
@@ -6932,6 +6761,24 @@ single7x2:
 	JNE          single7x2
 
 done7x2:
+	TESTB  R9, R9
+	JEQ    bias7x2
+	VPADDD (R13), Z0, Z0
+	VPADDD 64(R13), Z1, Z1
+	VPADDD (R13)(DI*1), Z3, Z3
+	VPADDD 64(R13)(DI*1), Z4, Z4
+	VPADDD (R13)(DI*2), Z6, Z6
+	VPADDD 64(R13)(DI*2), Z7, Z7
+	VPADDD (BX), Z9, Z9
+	VPADDD 64(BX), Z10, Z10
+	VPADDD (BX)(DI*1), Z12, Z12
+	VPADDD 64(BX)(DI*1), Z13, Z13
+	VPADDD (BX)(DI*2), Z15, Z15
+	VPADDD 64(BX)(DI*2), Z16, Z16
+	VPADDD (R15), Z18, Z18
+	VPADDD 64(R15), Z19, Z19
+
+bias7x2:
 	TESTQ     R8, R8
 	JEQ       store7x2
 	VMOVDQU32 (R8), Z24
@@ -6970,8 +6817,6 @@ store7x2:
 	RET
 
 tile8x2:
-	TESTB  R9, R9
-	JNE    load8x2
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z3, Z3, Z3
@@ -6988,29 +6833,8 @@ tile8x2:
 	VPXORD Z19, Z19, Z19
 	VPXORD Z21, Z21, Z21
 	VPXORD Z22, Z22, Z22
-	JMP    start8x2
-
-load8x2:
-	VMOVDQU32 (R13), Z0
-	VMOVDQU32 64(R13), Z1
-	VMOVDQU32 (R13)(DI*1), Z3
-	VMOVDQU32 64(R13)(DI*1), Z4
-	VMOVDQU32 (R13)(DI*2), Z6
-	VMOVDQU32 64(R13)(DI*2), Z7
-	VMOVDQU32 (BX), Z9
-	VMOVDQU32 64(BX), Z10
-	VMOVDQU32 (BX)(DI*1), Z12
-	VMOVDQU32 64(BX)(DI*1), Z13
-	VMOVDQU32 (BX)(DI*2), Z15
-	VMOVDQU32 64(BX)(DI*2), Z16
-	VMOVDQU32 (R15), Z18
-	VMOVDQU32 64(R15), Z19
-	VMOVDQU32 (R15)(DI*1), Z21
-	VMOVDQU32 64(R15)(DI*1), Z22
-
-start8x2:
-	SUBQ $0x04, CX
-	JLT  rest8x2
+	SUBQ   $0x04, CX
+	JLT    rest8x2
 
 loop8x2:
 	VMOVDQU32    (SI), Z24
@@ -7163,6 +6987,26 @@ single8x2:
 	JNE          single8x2
 
 done8x2:
+	TESTB  R9, R9
+	JEQ    bias8x2
+	VPADDD (R13), Z0, Z0
+	VPADDD 64(R13), Z1, Z1
+	VPADDD (R13)(DI*1), Z3, Z3
+	VPADDD 64(R13)(DI*1), Z4, Z4
+	VPADDD (R13)(DI*2), Z6, Z6
+	VPADDD 64(R13)(DI*2), Z7, Z7
+	VPADDD (BX), Z9, Z9
+	VPADDD 64(BX), Z10, Z10
+	VPADDD (BX)(DI*1), Z12, Z12
+	VPADDD 64(BX)(DI*1), Z13, Z13
+	VPADDD (BX)(DI*2), Z15, Z15
+	VPADDD 64(BX)(DI*2), Z16, Z16
+	VPADDD (R15), Z18, Z18
+	VPADDD 64(R15), Z19, Z19
+	VPADDD (R15)(DI*1), Z21, Z21
+	VPADDD 64(R15)(DI*1), Z22, Z22
+
+bias8x2:
 	TESTQ     R8, R8
 	JEQ       store8x2
 	VMOVDQU32 (R8), Z24
@@ -7220,21 +7064,11 @@ vectors3:
 	JEQ    tile3x3
 	CMPQ   AX, $0x02
 	JEQ    tile2x3
-	TESTB  R9, R9
-	JNE    load1x3
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
-	JMP    start1x3
-
-load1x3:
-	VMOVDQU32 (R13), Z0
-	VMOVDQU32 64(R13), Z1
-	VMOVDQU32 128(R13), Z2
-
-start1x3:
-	SUBQ $0x04, CX
-	JLT  rest1x3
+	SUBQ   $0x04, CX
+	JLT    rest1x3
 
 loop1x3:
 	VMOVDQU32    (SI), Z24
@@ -7288,6 +7122,13 @@ single1x3:
 	JNE          single1x3
 
 done1x3:
+	TESTB  R9, R9
+	JEQ    bias1x3
+	VPADDD (R13), Z0, Z0
+	VPADDD 64(R13), Z1, Z1
+	VPADDD 128(R13), Z2, Z2
+
+bias1x3:
 	TESTQ     R8, R8
 	JEQ       store1x3
 	VMOVDQU32 (R8), Z24
@@ -7305,27 +7146,14 @@ store1x3:
 	RET
 
 tile2x3:
-	TESTB  R9, R9
-	JNE    load2x3
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
 	VPXORD Z3, Z3, Z3
 	VPXORD Z4, Z4, Z4
 	VPXORD Z5, Z5, Z5
-	JMP    start2x3
-
-load2x3:
-	VMOVDQU32 (R13), Z0
-	VMOVDQU32 64(R13), Z1
-	VMOVDQU32 128(R13), Z2
-	VMOVDQU32 (R13)(DI*1), Z3
-	VMOVDQU32 64(R13)(DI*1), Z4
-	VMOVDQU32 128(R13)(DI*1), Z5
-
-start2x3:
-	SUBQ $0x04, CX
-	JLT  rest2x3
+	SUBQ   $0x04, CX
+	JLT    rest2x3
 
 loop2x3:
 	VMOVDQU32    (SI), Z24
@@ -7399,6 +7227,16 @@ single2x3:
 	JNE          single2x3
 
 done2x3:
+	TESTB  R9, R9
+	JEQ    bias2x3
+	VPADDD (R13), Z0, Z0
+	VPADDD 64(R13), Z1, Z1
+	VPADDD 128(R13), Z2, Z2
+	VPADDD (R13)(DI*1), Z3, Z3
+	VPADDD 64(R13)(DI*1), Z4, Z4
+	VPADDD 128(R13)(DI*1), Z5, Z5
+
+bias2x3:
 	TESTQ     R8, R8
 	JEQ       store2x3
 	VMOVDQU32 (R8), Z24
@@ -7422,8 +7260,6 @@ store2x3:
 	RET
 
 tile3x3:
-	TESTB  R9, R9
-	JNE    load3x3
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -7433,22 +7269,8 @@ tile3x3:
 	VPXORD Z6, Z6, Z6
 	VPXORD Z7, Z7, Z7
 	VPXORD Z8, Z8, Z8
-	JMP    start3x3
-
-load3x3:
-	VMOVDQU32 (R13), Z0
-	VMOVDQU32 64(R13), Z1
-	VMOVDQU32 128(R13), Z2
-	VMOVDQU32 (R13)(DI*1), Z3
-	VMOVDQU32 64(R13)(DI*1), Z4
-	VMOVDQU32 128(R13)(DI*1), Z5
-	VMOVDQU32 (R13)(DI*2), Z6
-	VMOVDQU32 64(R13)(DI*2), Z7
-	VMOVDQU32 128(R13)(DI*2), Z8
-
-start3x3:
-	SUBQ $0x04, CX
-	JLT  rest3x3
+	SUBQ   $0x04, CX
+	JLT    rest3x3
 
 loop3x3:
 	VMOVDQU32    (SI), Z24
@@ -7542,6 +7364,19 @@ single3x3:
 	JNE          single3x3
 
 done3x3:
+	TESTB  R9, R9
+	JEQ    bias3x3
+	VPADDD (R13), Z0, Z0
+	VPADDD 64(R13), Z1, Z1
+	VPADDD 128(R13), Z2, Z2
+	VPADDD (R13)(DI*1), Z3, Z3
+	VPADDD 64(R13)(DI*1), Z4, Z4
+	VPADDD 128(R13)(DI*1), Z5, Z5
+	VPADDD (R13)(DI*2), Z6, Z6
+	VPADDD 64(R13)(DI*2), Z7, Z7
+	VPADDD 128(R13)(DI*2), Z8, Z8
+
+bias3x3:
 	TESTQ     R8, R8
 	JEQ       store3x3
 	VMOVDQU32 (R8), Z24
@@ -7571,8 +7406,6 @@ store3x3:
 	RET
 
 tile4x3:
-	TESTB  R9, R9
-	JNE    load4x3
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -7585,25 +7418,8 @@ tile4x3:
 	VPXORD Z9, Z9, Z9
 	VPXORD Z10, Z10, Z10
 	VPXORD Z11, Z11, Z11
-	JMP    start4x3
-
-load4x3:
-	VMOVDQU32 (R13), Z0
-	VMOVDQU32 64(R13), Z1
-	VMOVDQU32 128(R13), Z2
-	VMOVDQU32 (R13)(DI*1), Z3
-	VMOVDQU32 64(R13)(DI*1), Z4
-	VMOVDQU32 128(R13)(DI*1), Z5
-	VMOVDQU32 (R13)(DI*2), Z6
-	VMOVDQU32 64(R13)(DI*2), Z7
-	VMOVDQU32 128(R13)(DI*2), Z8
-	VMOVDQU32 (BX), Z9
-	VMOVDQU32 64(BX), Z10
-	VMOVDQU32 128(BX), Z11
-
-start4x3:
-	SUBQ $0x04, CX
-	JLT  rest4x3
+	SUBQ   $0x04, CX
+	JLT    rest4x3
 
 loop4x3:
 	VMOVDQU32    (SI), Z24
@@ -7719,6 +7535,22 @@ single4x3:
 	JNE          single4x3
 
 done4x3:
+	TESTB  R9, R9
+	JEQ    bias4x3
+	VPADDD (R13), Z0, Z0
+	VPADDD 64(R13), Z1, Z1
+	VPADDD 128(R13), Z2, Z2
+	VPADDD (R13)(DI*1), Z3, Z3
+	VPADDD 64(R13)(DI*1), Z4, Z4
+	VPADDD 128(R13)(DI*1), Z5, Z5
+	VPADDD (R13)(DI*2), Z6, Z6
+	VPADDD 64(R13)(DI*2), Z7, Z7
+	VPADDD 128(R13)(DI*2), Z8, Z8
+	VPADDD (BX), Z9, Z9
+	VPADDD 64(BX), Z10, Z10
+	VPADDD 128(BX), Z11, Z11
+
+bias4x3:
 	TESTQ     R8, R8
 	JEQ       store4x3
 	VMOVDQU32 (R8), Z24
@@ -7754,8 +7586,6 @@ store4x3:
 	RET
 
 tile5x3:
-	TESTB  R9, R9
-	JNE    load5x3
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -7771,28 +7601,8 @@ tile5x3:
 	VPXORD Z12, Z12, Z12
 	VPXORD Z13, Z13, Z13
 	VPXORD Z14, Z14, Z14
-	JMP    start5x3
-
-load5x3:
-	VMOVDQU32 (R13), Z0
-	VMOVDQU32 64(R13), Z1
-	VMOVDQU32 128(R13), Z2
-	VMOVDQU32 (R13)(DI*1), Z3
-	VMOVDQU32 64(R13)(DI*1), Z4
-	VMOVDQU32 128(R13)(DI*1), Z5
-	VMOVDQU32 (R13)(DI*2), Z6
-	VMOVDQU32 64(R13)(DI*2), Z7
-	VMOVDQU32 128(R13)(DI*2), Z8
-	VMOVDQU32 (BX), Z9
-	VMOVDQU32 64(BX), Z10
-	VMOVDQU32 128(BX), Z11
-	VMOVDQU32 (BX)(DI*1), Z12
-	VMOVDQU32 64(BX)(DI*1), Z13
-	VMOVDQU32 128(BX)(DI*1), Z14
-
-start5x3:
-	SUBQ $0x04, CX
-	JLT  rest5x3
+	SUBQ   $0x04, CX
+	JLT    rest5x3
 
 loop5x3:
 	VMOVDQU32    (SI), Z24
@@ -7928,6 +7738,25 @@ single5x3:
 	JNE          single5x3
 
 done5x3:
+	TESTB  R9, R9
+	JEQ    bias5x3
+	VPADDD (R13), Z0, Z0
+	VPADDD 64(R13), Z1, Z1
+	VPADDD 128(R13), Z2, Z2
+	VPADDD (R13)(DI*1), Z3, Z3
+	VPADDD 64(R13)(DI*1), Z4, Z4
+	VPADDD 128(R13)(DI*1), Z5, Z5
+	VPADDD (R13)(DI*2), Z6, Z6
+	VPADDD 64(R13)(DI*2), Z7, Z7
+	VPADDD 128(R13)(DI*2), Z8, Z8
+	VPADDD (BX), Z9, Z9
+	VPADDD 64(BX), Z10, Z10
+	VPADDD 128(BX), Z11, Z11
+	VPADDD (BX)(DI*1), Z12, Z12
+	VPADDD 64(BX)(DI*1), Z13, Z13
+	VPADDD 128(BX)(DI*1), Z14, Z14
+
+bias5x3:
 	TESTQ     R8, R8
 	JEQ       store5x3
 	VMOVDQU32 (R8), Z24
@@ -7969,8 +7798,6 @@ store5x3:
 	RET
 
 tile6x3:
-	TESTB  R9, R9
-	JNE    load6x3
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -7989,31 +7816,8 @@ tile6x3:
 	VPXORD Z15, Z15, Z15
 	VPXORD Z16, Z16, Z16
 	VPXORD Z17, Z17, Z17
-	JMP    start6x3
-
-load6x3:
-	VMOVDQU32 (R13), Z0
-	VMOVDQU32 64(R13), Z1
-	VMOVDQU32 128(R13), Z2
-	VMOVDQU32 (R13)(DI*1), Z3
-	VMOVDQU32 64(R13)(DI*1), Z4
-	VMOVDQU32 128(R13)(DI*1), Z5
-	VMOVDQU32 (R13)(DI*2), Z6
-	VMOVDQU32 64(R13)(DI*2), Z7
-	VMOVDQU32 128(R13)(DI*2), Z8
-	VMOVDQU32 (BX), Z9
-	VMOVDQU32 64(BX), Z10
-	VMOVDQU32 128(BX), Z11
-	VMOVDQU32 (BX)(DI*1), Z12
-	VMOVDQU32 64(BX)(DI*1), Z13
-	VMOVDQU32 128(BX)(DI*1), Z14
-	VMOVDQU32 (BX)(DI*2), Z15
-	VMOVDQU32 64(BX)(DI*2), Z16
-	VMOVDQU32 128(BX)(DI*2), Z17
-
-start6x3:
-	SUBQ $0x04, CX
-	JLT  rest6x3
+	SUBQ   $0x04, CX
+	JLT    rest6x3
 
 loop6x3:
 	VMOVDQU32    (SI), Z24
@@ -8169,6 +7973,28 @@ single6x3:
 	JNE          single6x3
 
 done6x3:
+	TESTB  R9, R9
+	JEQ    bias6x3
+	VPADDD (R13), Z0, Z0
+	VPADDD 64(R13), Z1, Z1
+	VPADDD 128(R13), Z2, Z2
+	VPADDD (R13)(DI*1), Z3, Z3
+	VPADDD 64(R13)(DI*1), Z4, Z4
+	VPADDD 128(R13)(DI*1), Z5, Z5
+	VPADDD (R13)(DI*2), Z6, Z6
+	VPADDD 64(R13)(DI*2), Z7, Z7
+	VPADDD 128(R13)(DI*2), Z8, Z8
+	VPADDD (BX), Z9, Z9
+	VPADDD 64(BX), Z10, Z10
+	VPADDD 128(BX), Z11, Z11
+	VPADDD (BX)(DI*1), Z12, Z12
+	VPADDD 64(BX)(DI*1), Z13, Z13
+	VPADDD 128(BX)(DI*1), Z14, Z14
+	VPADDD (BX)(DI*2), Z15, Z15
+	VPADDD 64(BX)(DI*2), Z16, Z16
+	VPADDD 128(BX)(DI*2), Z17, Z17
+
+bias6x3:
 	TESTQ     R8, R8
 	JEQ       store6x3
 	VMOVDQU32 (R8), Z24
@@ -8216,8 +8042,6 @@ store6x3:
 	RET
 
 tile7x3:
-	TESTB  R9, R9
-	JNE    load7x3
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -8239,34 +8063,8 @@ tile7x3:
 	VPXORD Z18, Z18, Z18
 	VPXORD Z19, Z19, Z19
 	VPXORD Z20, Z20, Z20
-	JMP    start7x3
-
-load7x3:
-	VMOVDQU32 (R13), Z0
-	VMOVDQU32 64(R13), Z1
-	VMOVDQU32 128(R13), Z2
-	VMOVDQU32 (R13)(DI*1), Z3
-	VMOVDQU32 64(R13)(DI*1), Z4
-	VMOVDQU32 128(R13)(DI*1), Z5
-	VMOVDQU32 (R13)(DI*2), Z6
-	VMOVDQU32 64(R13)(DI*2), Z7
-	VMOVDQU32 128(R13)(DI*2), Z8
-	VMOVDQU32 (BX), Z9
-	VMOVDQU32 64(BX), Z10
-	VMOVDQU32 128(BX), Z11
-	VMOVDQU32 (BX)(DI*1), Z12
-	VMOVDQU32 64(BX)(DI*1), Z13
-	VMOVDQU32 128(BX)(DI*1), Z14
-	VMOVDQU32 (BX)(DI*2), Z15
-	VMOVDQU32 64(BX)(DI*2), Z16
-	VMOVDQU32 128(BX)(DI*2), Z17
-	VMOVDQU32 (R15), Z18
-	VMOVDQU32 64(R15), Z19
-	VMOVDQU32 128(R15), Z20
-
-start7x3:
-	SUBQ $0x04, CX
-	JLT  rest7x3
+	SUBQ   $0x04, CX
+	JLT    rest7x3
 
 loop7x3:
 	VMOVDQU32    (SI), Z24
@@ -8444,6 +8242,31 @@ single7x3:
 	JNE          single7x3
 
 done7x3:
+	TESTB  R9, R9
+	JEQ    bias7x3
+	VPADDD (R13), Z0, Z0
+	VPADDD 64(R13), Z1, Z1
+	VPADDD 128(R13), Z2, Z2
+	VPADDD (R13)(DI*1), Z3, Z3
+	VPADDD 64(R13)(DI*1), Z4, Z4
+	VPADDD 128(R13)(DI*1), Z5, Z5
+	VPADDD (R13)(DI*2), Z6, Z6
+	VPADDD 64(R13)(DI*2), Z7, Z7
+	VPADDD 128(R13)(DI*2), Z8, Z8
+	VPADDD (BX), Z9, Z9
+	VPADDD 64(BX), Z10, Z10
+	VPADDD 128(BX), Z11, Z11
+	VPADDD (BX)(DI*1), Z12, Z12
+	VPADDD 64(BX)(DI*1), Z13, Z13
+	VPADDD 128(BX)(DI*1), Z14, Z14
+	VPADDD (BX)(DI*2), Z15, Z15
+	VPADDD 64(BX)(DI*2), Z16, Z16
+	VPADDD 128(BX)(DI*2), Z17, Z17
+	VPADDD (R15), Z18, Z18
+	VPADDD 64(R15), Z19, Z19
+	VPADDD 128(R15), Z20, Z20
+
+bias7x3:
 	TESTQ     R8, R8
 	JEQ       store7x3
 	VMOVDQU32 (R8), Z24
@@ -8497,8 +8320,6 @@ store7x3:
 	RET
 
 tile8x3:
-	TESTB  R9, R9
-	JNE    load8x3
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -8523,37 +8344,8 @@ tile8x3:
 	VPXORD Z21, Z21, Z21
 	VPXORD Z22, Z22, Z22
 	VPXORD Z23, Z23, Z23
-	JMP    start8x3
-
-load8x3:
-	VMOVDQU32 (R13), Z0
-	VMOVDQU32 64(R13), Z1
-	VMOVDQU32 128(R13), Z2
-	VMOVDQU32 (R13)(DI*1), Z3
-	VMOVDQU32 64(R13)(DI*1), Z4
-	VMOVDQU32 128(R13)(DI*1), Z5
-	VMOVDQU32 (R13)(DI*2), Z6
-	VMOVDQU32 64(R13)(DI*2), Z7
-	VMOVDQU32 128(R13)(DI*2), Z8
-	VMOVDQU32 (BX), Z9
-	VMOVDQU32 64(BX), Z10
-	VMOVDQU32 128(BX), Z11
-	VMOVDQU32 (BX)(DI*1), Z12
-	VMOVDQU32 64(BX)(DI*1), Z13
-	VMOVDQU32 128(BX)(DI*1), Z14
-	VMOVDQU32 (BX)(DI*2), Z15
-	VMOVDQU32 64(BX)(DI*2), Z16
-	VMOVDQU32 128(BX)(DI*2), Z17
-	VMOVDQU32 (R15), Z18
-	VMOVDQU32 64(R15), Z19
-	VMOVDQU32 128(R15), Z20
-	VMOVDQU32 (R15)(DI*1), Z21
-	VMOVDQU32 64(R15)(DI*1), Z22
-	VMOVDQU32 128(R15)(DI*1), Z23
-
-start8x3:
-	SUBQ $0x04, CX
-	JLT  rest8x3
+	SUBQ   $0x04, CX
+	JLT    rest8x3
 
 loop8x3:
 	VMOVDQU32    (SI), Z24
@@ -8751,6 +8543,34 @@ single8x3:
 	JNE          single8x3
 
 done8x3:
+	TESTB  R9, R9
+	JEQ    bias8x3
+	VPADDD (R13), Z0, Z0
+	VPADDD 64(R13), Z1, Z1
+	VPADDD 128(R13), Z2, Z2
+	VPADDD (R13)(DI*1), Z3, Z3
+	VPADDD 64(R13)(DI*1), Z4, Z4
+	VPADDD 128(R13)(DI*1), Z5, Z5
+	VPADDD (R13)(DI*2), Z6, Z6
+	VPADDD 64(R13)(DI*2), Z7, Z7
+	VPADDD 128(R13)(DI*2), Z8, Z8
+	VPADDD (BX), Z9, Z9
+	VPADDD 64(BX), Z10, Z10
+	VPADDD 128(BX), Z11, Z11
+	VPADDD (BX)(DI*1), Z12, Z12
+	VPADDD 64(BX)(DI*1), Z13, Z13
+	VPADDD 128(BX)(DI*1), Z14, Z14
+	VPADDD (BX)(DI*2), Z15, Z15
+	VPADDD 64(BX)(DI*2), Z16, Z16
+	VPADDD 128(BX)(DI*2), Z17, Z17
+	VPADDD (R15), Z18, Z18
+	VPADDD 64(R15), Z19, Z19
+	VPADDD 128(R15), Z20, Z20
+	VPADDD (R15)(DI*1), Z21, Z21
+	VPADDD 64(R15)(DI*1), Z22, Z22
+	VPADDD 128(R15)(DI*1), Z23, Z23
+
+bias8x3:
 	TESTQ     R8, R8
 	JEQ       store8x3
 	VMOVDQU32 (R8), Z24
@@ -8839,17 +8659,9 @@ TEXT ·gemmU8S8_6x16_avx2(SB), NOSPLIT, $0-80
 	JEQ   tile3x1
 	CMPQ  AX, $0x02
 	JEQ   tile2x1
-	TESTB R9, R9
-	JNE   load1x1
 	VPXOR Y0, Y0, Y0
-	JMP   start1x1
-
-load1x1:
-	VMOVDQU (R13), Y0
-
-start1x1:
-	SUBQ $0x04, CX
-	JLT  rest1x1
+	SUBQ  $0x04, CX
+	JLT   rest1x1
 
 loop1x1:
 	VPMOVSXBW    (SI), Y12
@@ -8888,6 +8700,11 @@ single1x1:
 	JNE          single1x1
 
 done1x1:
+	TESTB  R9, R9
+	JEQ    bias1x1
+	VPADDD (R13), Y0, Y0
+
+bias1x1:
 	TESTQ   R8, R8
 	JEQ     store1x1
 	VMOVDQU (R8), Y12
@@ -8899,19 +8716,10 @@ store1x1:
 	RET
 
 tile2x1:
-	TESTB R9, R9
-	JNE   load2x1
 	VPXOR Y0, Y0, Y0
 	VPXOR Y2, Y2, Y2
-	JMP   start2x1
-
-load2x1:
-	VMOVDQU (R13), Y0
-	VMOVDQU (R13)(DI*1), Y2
-
-start2x1:
-	SUBQ $0x04, CX
-	JLT  rest2x1
+	SUBQ  $0x04, CX
+	JLT   rest2x1
 
 loop2x1:
 	VPMOVSXBW    (SI), Y12
@@ -8965,6 +8773,12 @@ single2x1:
 	JNE          single2x1
 
 done2x1:
+	TESTB  R9, R9
+	JEQ    bias2x1
+	VPADDD (R13), Y0, Y0
+	VPADDD (R13)(DI*1), Y2, Y2
+
+bias2x1:
 	TESTQ   R8, R8
 	JEQ     store2x1
 	VMOVDQU (R8), Y12
@@ -8978,21 +8792,11 @@ store2x1:
 	RET
 
 tile3x1:
-	TESTB R9, R9
-	JNE   load3x1
 	VPXOR Y0, Y0, Y0
 	VPXOR Y2, Y2, Y2
 	VPXOR Y4, Y4, Y4
-	JMP   start3x1
-
-load3x1:
-	VMOVDQU (R13), Y0
-	VMOVDQU (R13)(DI*1), Y2
-	VMOVDQU (R13)(DI*2), Y4
-
-start3x1:
-	SUBQ $0x04, CX
-	JLT  rest3x1
+	SUBQ  $0x04, CX
+	JLT   rest3x1
 
 loop3x1:
 	VPMOVSXBW    (SI), Y12
@@ -9061,6 +8865,13 @@ single3x1:
 	JNE          single3x1
 
 done3x1:
+	TESTB  R9, R9
+	JEQ    bias3x1
+	VPADDD (R13), Y0, Y0
+	VPADDD (R13)(DI*1), Y2, Y2
+	VPADDD (R13)(DI*2), Y4, Y4
+
+bias3x1:
 	TESTQ   R8, R8
 	JEQ     store3x1
 	VMOVDQU (R8), Y12
@@ -9076,23 +8887,12 @@ store3x1:
 	RET
 
 tile4x1:
-	TESTB R9, R9
-	JNE   load4x1
 	VPXOR Y0, Y0, Y0
 	VPXOR Y2, Y2, Y2
 	VPXOR Y4, Y4, Y4
 	VPXOR Y6, Y6, Y6
-	JMP   start4x1
-
-load4x1:
-	VMOVDQU (R13), Y0
-	VMOVDQU (R13)(DI*1), Y2
-	VMOVDQU (R13)(DI*2), Y4
-	VMOVDQU (BX), Y6
-
-start4x1:
-	SUBQ $0x04, CX
-	JLT  rest4x1
+	SUBQ  $0x04, CX
+	JLT   rest4x1
 
 loop4x1:
 	VPMOVSXBW    (SI), Y12
@@ -9178,6 +8978,14 @@ single4x1:
 	JNE          single4x1
 
 done4x1:
+	TESTB  R9, R9
+	JEQ    bias4x1
+	VPADDD (R13), Y0, Y0
+	VPADDD (R13)(DI*1), Y2, Y2
+	VPADDD (R13)(DI*2), Y4, Y4
+	VPADDD (BX), Y6, Y6
+
+bias4x1:
 	TESTQ   R8, R8
 	JEQ     store4x1
 	VMOVDQU (R8), Y12
@@ -9195,25 +9003,13 @@ store4x1:
 	RET
 
 tile5x1:
-	TESTB R9, R9
-	JNE   load5x1
 	VPXOR Y0, Y0, Y0
 	VPXOR Y2, Y2, Y2
 	VPXOR Y4, Y4, Y4
 	VPXOR Y6, Y6, Y6
 	VPXOR Y8, Y8, Y8
-	JMP   start5x1
-
-load5x1:
-	VMOVDQU (R13), Y0
-	VMOVDQU (R13)(DI*1), Y2
-	VMOVDQU (R13)(DI*2), Y4
-	VMOVDQU (BX), Y6
-	VMOVDQU (BX)(DI*1), Y8
-
-start5x1:
-	SUBQ $0x04, CX
-	JLT  rest5x1
+	SUBQ  $0x04, CX
+	JLT   rest5x1
 
 loop5x1:
 	VPMOVSXBW    (SI), Y12
@@ -9314,6 +9110,15 @@ single5x1:
 	JNE          single5x1
 
 done5x1:
+	TESTB  R9, R9
+	JEQ    bias5x1
+	VPADDD (R13), Y0, Y0
+	VPADDD (R13)(DI*1), Y2, Y2
+	VPADDD (R13)(DI*2), Y4, Y4
+	VPADDD (BX), Y6, Y6
+	VPADDD (BX)(DI*1), Y8, Y8
+
+bias5x1:
 	TESTQ   R8, R8
 	JEQ     store5x1
 	VMOVDQU (R8), Y12
@@ -9333,27 +9138,14 @@ store5x1:
 	RET
 
 tile6x1:
-	TESTB R9, R9
-	JNE   load6x1
 	VPXOR Y0, Y0, Y0
 	VPXOR Y2, Y2, Y2
 	VPXOR Y4, Y4, Y4
 	VPXOR Y6, Y6, Y6
 	VPXOR Y8, Y8, Y8
 	VPXOR Y10, Y10, Y10
-	JMP   start6x1
-
-load6x1:
-	VMOVDQU (R13), Y0
-	VMOVDQU (R13)(DI*1), Y2
-	VMOVDQU (R13)(DI*2), Y4
-	VMOVDQU (BX), Y6
-	VMOVDQU (BX)(DI*1), Y8
-	VMOVDQU (BX)(DI*2), Y10
-
-start6x1:
-	SUBQ $0x04, CX
-	JLT  rest6x1
+	SUBQ  $0x04, CX
+	JLT   rest6x1
 
 loop6x1:
 	VPMOVSXBW    (SI), Y12
@@ -9469,6 +9261,16 @@ single6x1:
 	JNE          single6x1
 
 done6x1:
+	TESTB  R9, R9
+	JEQ    bias6x1
+	VPADDD (R13), Y0, Y0
+	VPADDD (R13)(DI*1), Y2, Y2
+	VPADDD (R13)(DI*2), Y4, Y4
+	VPADDD (BX), Y6, Y6
+	VPADDD (BX)(DI*1), Y8, Y8
+	VPADDD (BX)(DI*2), Y10, Y10
+
+bias6x1:
 	TESTQ   R8, R8
 	JEQ     store6x1
 	VMOVDQU (R8), Y12
@@ -9501,19 +9303,10 @@ vectors2:
 	JEQ   tile3x2
 	CMPQ  AX, $0x02
 	JEQ   tile2x2
-	TESTB R9, R9
-	JNE   load1x2
 	VPXOR Y0, Y0, Y0
 	VPXOR Y1, Y1, Y1
-	JMP   start1x2
-
-load1x2:
-	VMOVDQU (R13), Y0
-	VMOVDQU 32(R13), Y1
-
-start1x2:
-	SUBQ $0x04, CX
-	JLT  rest1x2
+	SUBQ  $0x04, CX
+	JLT   rest1x2
 
 loop1x2:
 	VPMOVSXBW    (SI), Y12
@@ -9567,6 +9360,12 @@ single1x2:
 	JNE          single1x2
 
 done1x2:
+	TESTB  R9, R9
+	JEQ    bias1x2
+	VPADDD (R13), Y0, Y0
+	VPADDD 32(R13), Y1, Y1
+
+bias1x2:
 	TESTQ   R8, R8
 	JEQ     store1x2
 	VMOVDQU (R8), Y12
@@ -9581,23 +9380,12 @@ store1x2:
 	RET
 
 tile2x2:
-	TESTB R9, R9
-	JNE   load2x2
 	VPXOR Y0, Y0, Y0
 	VPXOR Y1, Y1, Y1
 	VPXOR Y2, Y2, Y2
 	VPXOR Y3, Y3, Y3
-	JMP   start2x2
-
-load2x2:
-	VMOVDQU (R13), Y0
-	VMOVDQU 32(R13), Y1
-	VMOVDQU (R13)(DI*1), Y2
-	VMOVDQU 32(R13)(DI*1), Y3
-
-start2x2:
-	SUBQ $0x04, CX
-	JLT  rest2x2
+	SUBQ  $0x04, CX
+	JLT   rest2x2
 
 loop2x2:
 	VPMOVSXBW    (SI), Y12
@@ -9676,6 +9464,14 @@ single2x2:
 	JNE          single2x2
 
 done2x2:
+	TESTB  R9, R9
+	JEQ    bias2x2
+	VPADDD (R13), Y0, Y0
+	VPADDD 32(R13), Y1, Y1
+	VPADDD (R13)(DI*1), Y2, Y2
+	VPADDD 32(R13)(DI*1), Y3, Y3
+
+bias2x2:
 	TESTQ   R8, R8
 	JEQ     store2x2
 	VMOVDQU (R8), Y12
@@ -9694,27 +9490,14 @@ store2x2:
 	RET
 
 tile3x2:
-	TESTB R9, R9
-	JNE   load3x2
 	VPXOR Y0, Y0, Y0
 	VPXOR Y1, Y1, Y1
 	VPXOR Y2, Y2, Y2
 	VPXOR Y3, Y3, Y3
 	VPXOR Y4, Y4, Y4
 	VPXOR Y5, Y5, Y5
-	JMP   start3x2
-
-load3x2:
-	VMOVDQU (R13), Y0
-	VMOVDQU 32(R13), Y1
-	VMOVDQU (R13)(DI*1), Y2
-	VMOVDQU 32(R13)(DI*1), Y3
-	VMOVDQU (R13)(DI*2), Y4
-	VMOVDQU 32(R13)(DI*2), Y5
-
-start3x2:
-	SUBQ $0x04, CX
-	JLT  rest3x2
+	SUBQ  $0x04, CX
+	JLT   rest3x2
 
 loop3x2:
 	VPMOVSXBW    (SI), Y12
@@ -9818,6 +9601,16 @@ single3x2:
 	JNE          single3x2
 
 done3x2:
+	TESTB  R9, R9
+	JEQ    bias3x2
+	VPADDD (R13), Y0, Y0
+	VPADDD 32(R13), Y1, Y1
+	VPADDD (R13)(DI*1), Y2, Y2
+	VPADDD 32(R13)(DI*1), Y3, Y3
+	VPADDD (R13)(DI*2), Y4, Y4
+	VPADDD 32(R13)(DI*2), Y5, Y5
+
+bias3x2:
 	TESTQ   R8, R8
 	JEQ     store3x2
 	VMOVDQU (R8), Y12
@@ -9840,8 +9633,6 @@ store3x2:
 	RET
 
 tile4x2:
-	TESTB R9, R9
-	JNE   load4x2
 	VPXOR Y0, Y0, Y0
 	VPXOR Y1, Y1, Y1
 	VPXOR Y2, Y2, Y2
@@ -9850,21 +9641,8 @@ tile4x2:
 	VPXOR Y5, Y5, Y5
 	VPXOR Y6, Y6, Y6
 	VPXOR Y7, Y7, Y7
-	JMP   start4x2
-
-load4x2:
-	VMOVDQU (R13), Y0
-	VMOVDQU 32(R13), Y1
-	VMOVDQU (R13)(DI*1), Y2
-	VMOVDQU 32(R13)(DI*1), Y3
-	VMOVDQU (R13)(DI*2), Y4
-	VMOVDQU 32(R13)(DI*2), Y5
-	VMOVDQU (BX), Y6
-	VMOVDQU 32(BX), Y7
-
-start4x2:
-	SUBQ $0x04, CX
-	JLT  rest4x2
+	SUBQ  $0x04, CX
+	JLT   rest4x2
 
 loop4x2:
 	VPMOVSXBW    (SI), Y12
@@ -9995,6 +9773,18 @@ single4x2:
 	JNE          single4x2
 
 done4x2:
+	TESTB  R9, R9
+	JEQ    bias4x2
+	VPADDD (R13), Y0, Y0
+	VPADDD 32(R13), Y1, Y1
+	VPADDD (R13)(DI*1), Y2, Y2
+	VPADDD 32(R13)(DI*1), Y3, Y3
+	VPADDD (R13)(DI*2), Y4, Y4
+	VPADDD 32(R13)(DI*2), Y5, Y5
+	VPADDD (BX), Y6, Y6
+	VPADDD 32(BX), Y7, Y7
+
+bias4x2:
 	TESTQ   R8, R8
 	JEQ     store4x2
 	VMOVDQU (R8), Y12
@@ -10021,8 +9811,6 @@ store4x2:
 	RET
 
 tile5x2:
-	TESTB R9, R9
-	JNE   load5x2
 	VPXOR Y0, Y0, Y0
 	VPXOR Y1, Y1, Y1
 	VPXOR Y2, Y2, Y2
@@ -10033,23 +9821,8 @@ tile5x2:
 	VPXOR Y7, Y7, Y7
 	VPXOR Y8, Y8, Y8
 	VPXOR Y9, Y9, Y9
-	JMP   start5x2
-
-load5x2:
-	VMOVDQU (R13), Y0
-	VMOVDQU 32(R13), Y1
-	VMOVDQU (R13)(DI*1), Y2
-	VMOVDQU 32(R13)(DI*1), Y3
-	VMOVDQU (R13)(DI*2), Y4
-	VMOVDQU 32(R13)(DI*2), Y5
-	VMOVDQU (BX), Y6
-	VMOVDQU 32(BX), Y7
-	VMOVDQU (BX)(DI*1), Y8
-	VMOVDQU 32(BX)(DI*1), Y9
-
-start5x2:
-	SUBQ $0x04, CX
-	JLT  rest5x2
+	SUBQ  $0x04, CX
+	JLT   rest5x2
 
 loop5x2:
 	VPMOVSXBW    (SI), Y12
@@ -10205,6 +9978,20 @@ single5x2:
 	JNE          single5x2
 
 done5x2:
+	TESTB  R9, R9
+	JEQ    bias5x2
+	VPADDD (R13), Y0, Y0
+	VPADDD 32(R13), Y1, Y1
+	VPADDD (R13)(DI*1), Y2, Y2
+	VPADDD 32(R13)(DI*1), Y3, Y3
+	VPADDD (R13)(DI*2), Y4, Y4
+	VPADDD 32(R13)(DI*2), Y5, Y5
+	VPADDD (BX), Y6, Y6
+	VPADDD 32(BX), Y7, Y7
+	VPADDD (BX)(DI*1), Y8, Y8
+	VPADDD 32(BX)(DI*1), Y9, Y9
+
+bias5x2:
 	TESTQ   R8, R8
 	JEQ     store5x2
 	VMOVDQU (R8), Y12
@@ -10235,8 +10022,6 @@ store5x2:
 	RET
 
 tile6x2:
-	TESTB R9, R9
-	JNE   load6x2
 	VPXOR Y0, Y0, Y0
 	VPXOR Y1, Y1, Y1
 	VPXOR Y2, Y2, Y2
@@ -10249,25 +10034,8 @@ tile6x2:
 	VPXOR Y9, Y9, Y9
 	VPXOR Y10, Y10, Y10
 	VPXOR Y11, Y11, Y11
-	JMP   start6x2
-
-load6x2:
-	VMOVDQU (R13), Y0
-	VMOVDQU 32(R13), Y1
-	VMOVDQU (R13)(DI*1), Y2
-	VMOVDQU 32(R13)(DI*1), Y3
-	VMOVDQU (R13)(DI*2), Y4
-	VMOVDQU 32(R13)(DI*2), Y5
-	VMOVDQU (BX), Y6
-	VMOVDQU 32(BX), Y7
-	VMOVDQU (BX)(DI*1), Y8
-	VMOVDQU 32(BX)(DI*1), Y9
-	VMOVDQU (BX)(DI*2), Y10
-	VMOVDQU 32(BX)(DI*2), Y11
-
-start6x2:
-	SUBQ $0x04, CX
-	JLT  rest6x2
+	SUBQ  $0x04, CX
+	JLT   rest6x2
 
 loop6x2:
 	VPMOVSXBW    (SI), Y12
@@ -10448,6 +10216,22 @@ single6x2:
 	JNE          single6x2
 
 done6x2:
+	TESTB  R9, R9
+	JEQ    bias6x2
+	VPADDD (R13), Y0, Y0
+	VPADDD 32(R13), Y1, Y1
+	VPADDD (R13)(DI*1), Y2, Y2
+	VPADDD 32(R13)(DI*1), Y3, Y3
+	VPADDD (R13)(DI*2), Y4, Y4
+	VPADDD 32(R13)(DI*2), Y5, Y5
+	VPADDD (BX), Y6, Y6
+	VPADDD 32(BX), Y7, Y7
+	VPADDD (BX)(DI*1), Y8, Y8
+	VPADDD 32(BX)(DI*1), Y9, Y9
+	VPADDD (BX)(DI*2), Y10, Y10
+	VPADDD 32(BX)(DI*2), Y11, Y11
+
+bias6x2:
 	TESTQ   R8, R8
 	JEQ     store6x2
 	VMOVDQU (R8), Y12

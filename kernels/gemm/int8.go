@@ -47,7 +47,7 @@ func (p *Int8) Run(r Region, s *Scratch) {
 		panic("gemm: no C, and no epilogue to take its place")
 	}
 	kn.run(r, &product[int8, int32]{
-		k: b.k, panels: b.panels, c: p.C, ldc: p.LDC, accumulate: p.Accumulate, bias: p.offset(r, s), keepC: p.Epilogue != nil,
+		k: b.k, kBlock: kn.groupBlock * kn.group, panels: b.panels, c: p.C, ldc: p.LDC, accumulate: p.Accumulate, bias: p.offset(r, s), keepC: p.Epilogue != nil,
 	}, &s.int32, func(m, k, rows, depth int) (*uint8, int) {
 		return s.prepareInt8(kn, p.A[m*p.LDA+k:], p.LDA, rows, depth, p.shift())
 	}, func(m, rows int, c []int32, ldc int) {

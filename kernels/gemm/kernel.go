@@ -8,8 +8,9 @@ import (
 
 // microkernel computes a tile of C, rows × (vectors·lanes), over groups consecutive groups of k:
 //
-//	acc[i][j] = 0, or c[i*ldc+j] if accumulate
+//	acc[i][j] = 0
 //	acc[i][j] += a[i, group]·b[group, j]    for each group in order
+//	acc[i][j] += c[i*ldc+j]                 if accumulate
 //	c[i*ldc+j] = acc[i][j] + bias[j]        (bias may be nil)
 //
 // A row of a is contiguous, lda elements from the next. b walks down one panel. It may have rows = 1..tileRows,
@@ -69,6 +70,7 @@ func (kn *kernel[A, B, T]) rowBlock(k, columns int, keepC bool) int {
 // product is what run computes: C[M, N] = A·B[K, N] + bias, A coming from a function.
 type product[B, T any] struct {
 	k          int
+	kBlock     int // of k to take before C is left and taken up again: whole groups
 	panels     []B
 	c          []T // nil if results live in the buffers
 	ldc        int
@@ -84,7 +86,7 @@ func (kn *kernel[A, B, T]) run(r Region, p *product[B, T], buf *buffers[T],
 ) {
 	columns := r.N1 - r.N0
 	step := kn.rowBlock(p.k, columns, p.keepC)
-	kBlock := kn.groupBlock * kn.group
+	kBlock := p.kBlock
 	o := block[A, B, T]{panelLen: kn.panelLen(p.k), nLo: r.N0, nHi: r.N1, ldc: p.ldc}
 	if p.c == nil {
 		o.ldc, o.padded = ceilDiv(columns, kn.lanes)*kn.lanes, true

@@ -7,11 +7,11 @@ var (
 		goF32,
 		{
 			name: "gemmF32_6x16_avx2", rung: cpu.AVX2, tileRows: 6, tileColumns: 16, lanes: 8, group: 1, groupA: 1,
-			groupBlock: 512, multiply: gemmF32_6x16_avx2,
+			groupBlock: DefaultBlockK, multiply: gemmF32_6x16_avx2,
 		},
 		{
 			name: "gemmF32_8x48_avx512", rung: cpu.AVX512VNNI, tileRows: 8, tileColumns: 48, lanes: 16, group: 1, groupA: 1,
-			groupBlock: 512, multiply: gemmF32_8x48_avx512,
+			groupBlock: DefaultBlockK, multiply: gemmF32_8x48_avx512,
 		},
 	}
 	kernelsInt8 = []*kernelInt8{

@@ -10,7 +10,7 @@ import (
 // The plain Go kernels. Their vectors are narrower than their tiles so that every machine exercises ragged edges.
 var (
 	goF32 = &kernelF32{
-		name: "gemmF32_4x8_go", rung: cpu.Go, tileRows: 4, tileColumns: 8, lanes: 4, group: 1, groupA: 1, groupBlock: 512,
+		name: "gemmF32_4x8_go", rung: cpu.Go, tileRows: 4, tileColumns: 8, lanes: 4, group: 1, groupA: 1, groupBlock: DefaultBlockK,
 		multiply: gemmF32_4x8_go,
 	}
 	goInt8 = &kernelInt8{
@@ -23,20 +23,24 @@ func gemmF32_4x8_go(rows, vectors, groups int, a *float32, lda int, b *float32, 
 	columns := vectors * 4
 	panel := unsafe.Slice(b, groups*8)
 	for i := range rows {
-		out := unsafe.Slice(at(c, i*ldc), columns)
-		if !accumulate {
-			clear(out)
-		}
+		var acc [8]float32
 		for k, x := range unsafe.Slice(at(a, i*lda), groups) {
 			for j, y := range panel[k*8:][:columns] {
-				out[j] = mathf.FMA(x, y, out[j])
+				acc[j] = mathf.FMA(x, y, acc[j])
+			}
+		}
+		out := unsafe.Slice(at(c, i*ldc), columns)
+		if accumulate {
+			for j := range out {
+				acc[j] += out[j]
 			}
 		}
 		if bias != nil {
 			for j, v := range unsafe.Slice(bias, columns) {
-				out[j] += v
+				acc[j] += v
 			}
 		}
+		copy(out, acc[:])
 	}
 }
 

@@ -156,15 +156,15 @@ func doc(rows, columns, lanes int, body ...string) []string {
 		"	for i := range rows {",
 		fmt.Sprintf("		for j := range vectors * %d {", lanes),
 		"			acc := 0",
-		"			if accumulate {",
-		"				acc = c[i*ldc+j]",
-		"			}",
 		"			for g := range groups {",
 	}
 	for _, line := range body {
 		lines = append(lines, "				"+line)
 	}
 	return append(lines,
+		"			}",
+		"			if accumulate {",
+		"				acc += c[i*ldc+j]",
 		"			}",
 		"			if bias != nil {",
 		"				acc += bias[j]",
@@ -267,13 +267,7 @@ func (k *kernel) tile(rows, columns int) {
 	if rows > 1 {
 		Label(label("tile"))
 	}
-	TESTB(accumulate, accumulate)
-	JNE(LabelRef(label("load")))
 	each(func(i, j int) { k.clear(k.acc(i, j)) })
-	JMP(LabelRef(label("start")))
-	Label(label("load"))
-	each(func(i, j int) { k.load(atC(i, j), k.acc(i, j)) })
-	Label(label("start"))
 
 	body := func(n int) {
 		for g := range n {
@@ -306,6 +300,10 @@ func (k *kernel) tile(rows, columns int) {
 	JNE(LabelRef(label("single")))
 	Label(label("done"))
 
+	TESTB(accumulate, accumulate)
+	JEQ(LabelRef(label("bias")))
+	each(func(i, j int) { k.add(atC(i, j), k.acc(i, j), k.acc(i, j)) })
+	Label(label("bias"))
 	TESTQ(bias, bias)
 	JEQ(LabelRef(label("store")))
 	for j := range columns {
