@@ -28,3 +28,7 @@ func Relu(x []float32) {
 func Clip(x []float32, lo, hi float32) {
 	clipGo(x, lo, hi)
 }
+
+func copyRows[T float32 | uint8](dst []T, ldDst int, src []T, ldSrc, n, size int) {
+	copyRowsGo(dst, ldDst, src, ldSrc, n, size)
+}

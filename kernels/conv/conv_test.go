@@ -98,29 +98,43 @@ func TestDepthwiseU8(t *testing.T) {
 	})
 }
 
-// TestRows checks the matrix of windows against Window, for a group in the middle of the channels.
+// TestRows checks the matrix of windows against Window, for all channels and for a group in the middle, of sizes for each
+// width of moves.
 func TestRows(t *testing.T) {
-	r := rand.New(rand.NewPCG(7, 8))
-	for i := range geometries {
-		g := &geometries[i]
-		for _, s := range []struct{ channels, c0, c int }{{3, 0, 3}, {6, 2, 3}} {
-			x := floats(r, g.Inputs()*s.channels)
-			k := g.Taps() * s.c
-			ld := k + 2
-			got, want := make([]float32, g.Pixels()*ld), make([]float32, g.Pixels()*ld)
-			Rows(got, ld, x, s.channels, s.c0, s.c, g, 0, g.Pixels()/3, 9)
-			Rows(got[g.Pixels()/3*ld:], ld, x, s.channels, s.c0, s.c, g, g.Pixels()/3, g.Pixels(), 9)
-			for p := range g.Pixels() {
-				row := want[p*ld:][:k]
-				for j := range row {
-					row[j] = 9
-				}
-				g.Window(p, func(tap, in int) { copy(row[tap*s.c:], x[in*s.channels+s.c0:][:s.c]) })
-			}
-			if d := cmp.Diff(want, got); d != "" {
-				t.Errorf("geometry %d, %+v: %s", i, s, d)
+	eachRung(t, func(t *testing.T, r *rand.Rand) {
+		for i := range geometries {
+			for _, s := range []struct{ channels, c0, c int }{{1, 0, 1}, {3, 0, 3}, {6, 2, 3}, {16, 0, 16}, {30, 5, 11}, {40, 0, 40}, {70, 1, 69}} {
+				name := fmt.Sprintf("geometry %d, %+v", i, s)
+				testRows[float32](t, r, name, &geometries[i], s.channels, s.c0, s.c)
+				testRows[uint8](t, r, name, &geometries[i], s.channels, s.c0, s.c)
 			}
 		}
+	})
+}
+
+func testRows[T float32 | uint8](t *testing.T, r *rand.Rand, name string, g *Geometry, channels, c0, c int) {
+	t.Helper()
+	x := make([]T, g.Inputs()*channels)
+	for i := range x {
+		x[i] = T(r.IntN(256))
+	}
+	k := g.Taps() * c
+	ld := k + 2
+	got, want := make([]T, g.Pixels()*ld), make([]T, g.Pixels()*ld)
+	for i := range got {
+		got[i] = 77
+	}
+	Rows(got, ld, x, channels, c0, c, g, 0, g.Pixels()/3, 9)
+	Rows(got[g.Pixels()/3*ld:], ld, x, channels, c0, c, g, g.Pixels()/3, g.Pixels(), 9)
+	for p := range g.Pixels() {
+		row := want[p*ld:][:k]
+		for j := range row {
+			row[j] = 9
+		}
+		g.Window(p, func(tap, in int) { copy(row[tap*c:], x[in*channels+c0:][:c]) })
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("%T, %s: %s", want, name, d)
 	}
 }
 
@@ -219,4 +233,21 @@ func BenchmarkDepthwise(b *testing.B) {
 		}
 		b.ReportMetric(operations*float64(b.N)/float64(b.Elapsed().Nanoseconds()), "GOPS")
 	})
+}
+
+func BenchmarkRows(b *testing.B) {
+	for _, s := range []struct{ size, channels int }{{32, 16}, {32, 3}, {14, 96}} {
+		g := Geometry{
+			In: [3]int{1, s.size, s.size}, Out: [3]int{1, s.size, s.size}, Kernel: [3]int{1, 3, 3}, Stride: [3]int{1, 1, 1},
+			Dilation: [3]int{1, 1, 1}, Pad: [3]int{0, 1, 1},
+		}
+		k := (g.Taps()*s.channels + 3) / 4 * 4
+		b.Run(fmt.Sprintf("u8/%dx%dx%d", s.channels, s.size, s.size), func(b *testing.B) {
+			x, rows := make([]uint8, g.Inputs()*s.channels), make([]uint8, g.Pixels()*k)
+			b.SetBytes(int64(len(rows)))
+			for b.Loop() {
+				Rows(rows, k, x, s.channels, 0, s.channels, &g, 0, g.Pixels(), 1)
+			}
+		})
+	}
 }
