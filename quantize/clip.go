@@ -62,7 +62,7 @@ const clipSteps = 20
 func clipped(i int) float64 { return 1 - float64(i)/(2*clipSteps) }
 
 // Clip gives every block the range with the least error, between the whole of it and half of it, and rounds its codes:
-// what saturates is paid for by the finer step of the rest. (The clip search of AWQ, 2306.00978 §4; ends apart from each other
+// what saturates is paid for by the finer step of the rest. (The clip search of AWQ, 2306.00978; ends apart from each other
 // for grids with zero points.) energy weights the squared errors of a column, K of them; nil: all alike. See Solver.Energy.
 //
 // With negative set, scales may be negative: the far code of Int4 and Int2 then serves extremes of either sign, which takes 11 %

@@ -54,7 +54,7 @@ func (r *Rows) FitLevels(count int, energy []float64) {
 }
 
 // KMeans returns the codebook of count levels, which may be any numbers, and of scales with the least Σ energy·(w − ŵ)², as
-// FitLevels does. (SqueezeLLM, 2306.07629 §4.1, with levels for all rows.)
+// FitLevels does. (SqueezeLLM, 2306.07629, with levels for all rows.)
 func (r *Rows) KMeans(count int, energy []float64) *Codebook {
 	fitted := *r
 	fitted.Scales = slices.Clone(r.Scales)
@@ -192,7 +192,7 @@ func (r *Rows) points(energy []float64) []point {
 // kMeans returns the at most k levels, ascending, of the least Σ weight·(value − nearest level)²; the points ascend, and a
 // cluster with that mean gets the level centre(mean), the best one allowed. It is exact: the clusters are runs of points, the
 // best end of the last but one moves up with the end of the last, and halving uses that: O(k·n·log n).
-// (Grønlund et al., 1701.07204 §2.2; the argument holds for any set of levels.)
+// (Grønlund et al., 1701.07204; the argument holds for any set of levels.)
 func kMeans(points []point, k int, centre func(mean float64) float64) []float64 {
 	n := len(points)
 	k = min(k, n)

@@ -19,12 +19,12 @@ type LowRank struct {
 }
 
 // LoRC returns the correction of that rank which leaves the least squared errors of the weights; it needs no data.
-// (ZeroQuant-V2, 2303.08302 §5.)
+// (ZeroQuant-V2, 2303.08302.)
 func LoRC(r *Rows, rank int) *LowRank {
 	return lowRank(r, rank, func(rows blas64.General) blas64.General { return rows })
 }
 
-// LQER weights the errors by the energy of their inputs. (2402.02446 §3.2.) LowRank is better at the same rank.
+// LQER weights the errors by the energy of their inputs. (2402.02446.) LowRank is better at the same rank.
 func (s *Solver) LQER(r *Rows, rank int) *LowRank {
 	energy := s.Energy()
 	return lowRank(r, rank, func(rows blas64.General) blas64.General {
