@@ -272,9 +272,7 @@ func (c *convInt8) task(i int) {
 		}
 		conv.DepthwiseU8(acc, c.x[i*c.Inputs()*c.in:], c.signed, zero, c.now.taps, c.bias, c.out, &c.Geometry, lo, hi)
 		if c.sums == nil {
-			for j := 0; j < n; j += c.out {
-				quant.Requantize(c.codes[at+j:][:c.out], acc[j:], c.multiplier, c.zero, c.signedY)
-			}
+			quant.RequantizeRows(c.codes[at:], c.out, acc, c.out, n/max(c.out, 1), c.multiplier, c.zero, c.signedY)
 		}
 		return
 	}

@@ -37,17 +37,13 @@ func (t *tailInt8) Tile(m0, n0, rows, columns int, c []int32, ldc int) {
 			quant.Scale(t.floats[(m0+i)*t.ld+n0:][:columns], c[i*ldc:], multiplier, factor, bias)
 		}
 	case t.plane == 0:
-		for i := range rows {
-			quant.Requantize(t.codes[(m0+i)*t.ld+n0:][:columns], c[i*ldc:], multiplier, t.zero, t.signed)
-		}
+		quant.RequantizeRows(t.codes[m0*t.ld+n0:], t.ld, c, ldc, rows, multiplier, t.zero, t.signed)
 	default:
 		const block = 64
 		t.tile = grown(t.tile, block*columns)
 		for i0 := 0; i0 < rows; i0 += block {
 			n := min(block, rows-i0)
-			for i := range n {
-				quant.Requantize(t.tile[i*columns:][:columns], c[(i0+i)*ldc:], multiplier, t.zero, t.signed)
-			}
+			quant.RequantizeRows(t.tile, columns, c[i0*ldc:], ldc, n, multiplier, t.zero, t.signed)
 			for j := range columns {
 				to := t.codes[(n0+j)*t.plane+m0+i0:][:n]
 				for i := range to {

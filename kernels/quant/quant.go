@@ -55,6 +55,19 @@ func dequantizeGo(dst []float32, x []uint8, scale float32, zero int32, signed bo
 	}
 }
 
+// Requantize computes dst[i] = sat(rint(f32(f32(acc[i])·multiplier[i])) + zero).
+func Requantize(dst []uint8, acc []int32, multiplier []float32, zero int32, signed bool) {
+	RequantizeRows(dst, 0, acc, 0, 1, multiplier[:len(dst)], zero, signed)
+}
+
+// RequantizeRows is Requantize for rows that begin ldDst and ldAcc elements apart, with one multiplier a column.
+func RequantizeRows(dst []uint8, ldDst int, acc []int32, ldAcc int, rows int, multiplier []float32, zero int32, signed bool) {
+	if rows > 0 && len(multiplier) > 0 {
+		dst, acc = dst[:(rows-1)*ldDst+len(multiplier)], acc[:(rows-1)*ldAcc+len(multiplier)]
+		requantizeRows(dst, ldDst, acc, ldAcc, rows, multiplier, zero, signed)
+	}
+}
+
 func requantizeGo(dst []uint8, acc []int32, multiplier []float32, zero int32, signed bool) {
 	lo, hi := Limits(signed)
 	l, h := float32(lo-zero), float32(hi-zero)

@@ -23,8 +23,10 @@ func addAVX2(n int, dst, a, b *uint8, ratioA, ratioB, fixed, lo, hi float32, off
 //go:noescape
 func mulAVX2(n int, dst, a, b *uint8, multiplier, zc, lo, hi float32, za, zb int32, flip uint64)
 
+// requantizeAVX512 takes rows of any number of columns, both ≥ 1.
+//
 //go:noescape
-func requantizeAVX512(n int, dst *uint8, acc *int32, multiplier *float32, lo, hi float32, zero int32)
+func requantizeAVX512(rows, columns int, dst *uint8, ldDst int, acc *int32, ldAcc int, multiplier *float32, lo, hi float32, zero int32)
 
 //go:noescape
 func quantizeAVX512(n int, dst *uint8, x *float32, scale, lo, hi float32, zero int32)
@@ -86,21 +88,21 @@ func Dequantize(dst []float32, x []uint8, scale float32, zero int32, signed bool
 	dequantizeGo(dst[n:], x[n:], scale, zero, signed)
 }
 
-// Requantize computes dst[i] = sat(rint(f32(f32(acc[i])·multiplier[i])) + zero).
-func Requantize(dst []uint8, acc []int32, multiplier []float32, zero int32, signed bool) {
-	acc, multiplier = acc[:len(dst)], multiplier[:len(dst)]
+func requantizeRows(dst []uint8, ldDst int, acc []int32, ldAcc int, rows int, multiplier []float32, zero int32, signed bool) {
 	lo, hi := Limits(signed)
 	l, h := float32(lo-zero), float32(hi-zero)
-	n := wideBlocks(len(dst))
-	if n > 0 {
-		requantizeAVX512(n/16, &dst[0], &acc[0], &multiplier[0], l, h, zero)
+	columns := len(multiplier)
+	if cpu.Current() >= cpu.AVX512VNNI {
+		requantizeAVX512(rows, columns, &dst[0], ldDst, &acc[0], ldAcc, &multiplier[0], l, h, zero)
+		return
 	}
-	if rest := blocks(len(dst) - n); rest > 0 {
-		requantizeAVX2(rest/8, &dst[n], &acc[n], &multiplier[n], l, h, zero)
-		n += rest
-	}
-	if n < len(dst) {
-		requantizeGo(dst[n:], acc[n:], multiplier[n:], zero, signed)
+	n := blocks(columns)
+	for range rows {
+		if n > 0 {
+			requantizeAVX2(n/8, &dst[0], &acc[0], &multiplier[0], l, h, zero)
+		}
+		requantizeGo(dst[n:columns], acc[n:], multiplier[n:], zero, signed)
+		dst, acc = dst[min(ldDst, len(dst)):], acc[min(ldAcc, len(acc)):]
 	}
 }
 

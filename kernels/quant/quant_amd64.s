@@ -230,29 +230,66 @@ loop:
 	VZEROUPPER
 	RET
 
-// func requantizeAVX512(n int, dst *uint8, acc *int32, multiplier *float32, lo, hi float32, zero int32)
-TEXT ·requantizeAVX512(SB), NOSPLIT, $0-44
-	MOVQ n+0(FP), CX
-	MOVQ dst+8(FP), DI
-	MOVQ acc+16(FP), SI
-	MOVQ multiplier+24(FP), DX
-	VBROADCASTSS lo+32(FP), Z13
-	VBROADCASTSS hi+36(FP), Z14
-	VBROADCASTSS zero+40(FP), Z15
+// func requantizeAVX512(rows, columns int, dst *uint8, ldDst int, acc *int32, ldAcc int, multiplier *float32, lo, hi float32, zero int32)
+TEXT ·requantizeAVX512(SB), NOSPLIT, $0-68
+	MOVQ rows+0(FP), DX
+	MOVQ columns+8(FP), CX
+	MOVQ dst+16(FP), DI
+	MOVQ ldDst+24(FP), R8
+	MOVQ acc+32(FP), SI
+	MOVQ ldAcc+40(FP), R9
+	SHLQ $2, R9
+	VBROADCASTSS lo+56(FP), Z13
+	VBROADCASTSS hi+60(FP), Z14
+	VBROADCASTSS zero+64(FP), Z15
 
-loop:
-	VCVTDQ2PS (SI), Z0
-	VMULPS (DX), Z0, Z0
+	// Whole blocks of 16 columns, then those of K1.
+	MOVQ CX, R12
+	SHRQ $4, R12
+	ANDQ $15, CX
+	MOVL $1, AX
+	SHLL CX, AX
+	DECL AX
+	KMOVW AX, K1
+
+row:
+	MOVQ SI, R10
+	MOVQ DI, R11
+	MOVQ multiplier+48(FP), BX
+	MOVQ R12, AX
+	TESTQ AX, AX
+	JZ   tail
+
+block:
+	VCVTDQ2PS (R10), Z0
+	VMULPS (BX), Z0, Z0
 	VMAXPS Z13, Z0, Z0
 	VMINPS Z14, Z0, Z0
 	VCVTPS2DQ Z0, Z0
 	VPADDD Z15, Z0, Z0
-	VPMOVDB Z0, (DI)
-	ADDQ $64, SI
-	ADDQ $64, DX
-	ADDQ $16, DI
-	DECQ CX
-	JNZ  loop
+	VPMOVDB Z0, (R11)
+	ADDQ $64, R10
+	ADDQ $64, BX
+	ADDQ $16, R11
+	DECQ AX
+	JNZ  block
+
+tail:
+	TESTQ CX, CX
+	JZ   next
+	VCVTDQ2PS.Z (R10), K1, Z0
+	VMULPS.Z (BX), Z0, K1, Z0
+	VMAXPS Z13, Z0, Z0
+	VMINPS Z14, Z0, Z0
+	VCVTPS2DQ Z0, Z0
+	VPADDD Z15, Z0, Z0
+	VPMOVDB Z0, K1, (R11)
+
+next:
+	ADDQ R9, SI
+	ADDQ R8, DI
+	DECQ DX
+	JNZ  row
 	VZEROUPPER
 	RET
 

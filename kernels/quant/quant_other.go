@@ -12,9 +12,11 @@ func Dequantize(dst []float32, x []uint8, scale float32, zero int32, signed bool
 	dequantizeGo(dst, x, scale, zero, signed)
 }
 
-// Requantize computes dst[i] = sat(rint(f32(f32(acc[i])·multiplier[i])) + zero).
-func Requantize(dst []uint8, acc []int32, multiplier []float32, zero int32, signed bool) {
-	requantizeGo(dst, acc, multiplier, zero, signed)
+func requantizeRows(dst []uint8, ldDst int, acc []int32, ldAcc int, rows int, multiplier []float32, zero int32, signed bool) {
+	for range rows {
+		requantizeGo(dst[:len(multiplier)], acc, multiplier, zero, signed)
+		dst, acc = dst[min(ldDst, len(dst)):], acc[min(ldAcc, len(acc)):]
+	}
 }
 
 // Scale computes dst[i] = f32(f32(f32(acc[i])·multiplier[i])·factor) + bias[i]; bias may be nil.

@@ -99,6 +99,19 @@ func checkRung(t *testing.T, r *rand.Rand, n int, signed bool) {
 	bytes("Quantize", func(d []uint8) { Quantize(d, x, scale, zero, signed) }, func(d []uint8) { quantizeGo(d, x, scale, zero, signed) })
 	bytes("Requantize", func(d []uint8) { Requantize(d, acc, multiplier, zero, signed) },
 		func(d []uint8) { requantizeGo(d, acc, multiplier, zero, signed) })
+	// Three rows of some columns, with elements between that stay as they are.
+	columns := max(n/4-1, 0)
+	rows := func(f func(d []uint8, c []int32)) func([]uint8) {
+		return func(d []uint8) {
+			for i := range 3 {
+				if columns > 0 {
+					f(d[i*(columns+1):][:columns], acc[i*columns:])
+				}
+			}
+		}
+	}
+	bytes("RequantizeRows", func(d []uint8) { RequantizeRows(d, columns+1, acc, columns, 3, multiplier[:columns], zero, signed) },
+		rows(func(d []uint8, c []int32) { requantizeGo(d, c[:columns], multiplier[:columns], zero, signed) }))
 	bytes("Add", func(d []uint8) { sum.Add(d, a, b, 1, 1) }, func(d []uint8) { sum.addGo(d, a, b, 1, 1) })
 	if n > 0 {
 		bytes("Add of one code", func(d []uint8) { sum.Add(d, a, b, 1, 0) }, func(d []uint8) { sum.addGo(d, a, b, 1, 0) })
