@@ -91,8 +91,7 @@ func scaleGo(dst []float32, acc []int32, multiplier []float32, factor float32, b
 	}
 }
 
-// Map computes dst[i] = table[x[i]].
-func Map(dst, x []uint8, table *[256]uint8) {
+func mapGo(dst, x []uint8, table *[256]uint8) {
 	x = x[:len(dst)]
 	for i, v := range x {
 		dst[i] = table[v]

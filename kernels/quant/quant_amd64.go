@@ -34,6 +34,11 @@ func quantizeAVX512(n int, dst *uint8, x *float32, scale, lo, hi float32, zero i
 //go:noescape
 func addAVX512(n int, dst, a, b *uint8, ratioA, ratioB, fixed, lo, hi float32, offset int32, flip *[16]uint8)
 
+// mapAVX512 takes n blocks of 32 elements, n ≥ 1.
+//
+//go:noescape
+func mapAVX512(n int, dst, x *uint8, table *[256]uint8)
+
 //go:noescape
 func minMaxAVX2(n int, x *float32, least, greatest *[8]float32)
 
@@ -185,6 +190,17 @@ func inRuns(dst, a, b []uint8, stepA, stepB int, f func(dst, a, b []uint8, stepA
 		}
 		f(dst[lo:][:n], partA, partB, 1, 1)
 	}
+}
+
+// Map computes dst[i] = table[x[i]].
+func Map(dst, x []uint8, table *[256]uint8) {
+	x = x[:len(dst)]
+	n := 0
+	if cpu.Current() >= cpu.AVX512VNNI && len(dst) >= 32 {
+		n = len(dst) &^ 31
+		mapAVX512(n/32, &dst[0], &x[0], table)
+	}
+	mapGo(dst[n:], x[n:], table)
 }
 
 // MinMax returns the least and the greatest of 0 and the elements of x; NaN is passed over.

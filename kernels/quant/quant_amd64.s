@@ -355,3 +355,37 @@ loop:
 	JNZ  loop
 	VZEROUPPER
 	RET
+
+// func mapAVX512(n int, dst, x *uint8, table *[256]uint8)
+TEXT ·mapAVX512(SB), NOSPLIT, $0-32
+	MOVQ n+0(FP), CX
+	MOVQ dst+8(FP), DI
+	MOVQ x+16(FP), SI
+	MOVQ table+24(FP), DX
+	VMOVDQU16 (DX), Z0
+	VMOVDQU16 64(DX), Z1
+	VMOVDQU16 128(DX), Z2
+	VMOVDQU16 192(DX), Z3
+	MOVL $1, AX
+	VPBROADCASTW AX, Z7
+	MOVL $128, AX
+	VPBROADCASTW AX, Z8
+
+loop:
+	// The table is 128 words, of which one register of indices picks among 64. An odd code takes the upper byte of its word.
+	VPMOVZXBW (SI), Z4
+	VPSRLW $1, Z4, Z5
+	VMOVDQA64 Z5, Z6
+	VPERMI2W Z1, Z0, Z5
+	VPERMI2W Z3, Z2, Z6
+	VPTESTMW Z8, Z4, K1
+	VMOVDQU16 Z6, K1, Z5
+	VPTESTMW Z7, Z4, K2
+	VPSRLW $8, Z5, K2, Z5
+	VPMOVWB Z5, (DI)
+	ADDQ $32, SI
+	ADDQ $32, DI
+	DECQ CX
+	JNZ  loop
+	VZEROUPPER
+	RET

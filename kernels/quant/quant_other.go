@@ -31,5 +31,8 @@ func (s *Sum) Add(dst, a, b []uint8, stepA, stepB int) { s.addGo(dst, a, b, step
 // Mul computes dst[i] = sat(rint(f32(f32(f32((a-za)(b-zb))·f32(f32(sa·sb)/sc)) + zc))), with steps as in Add.
 func (p *Product) Mul(dst, a, b []uint8, stepA, stepB int) { p.mulGo(dst, a, b, stepA, stepB) }
 
+// Map computes dst[i] = table[x[i]].
+func Map(dst, x []uint8, table *[256]uint8) { mapGo(dst, x, table) }
+
 // MinMax returns the least and the greatest of 0 and the elements of x; NaN is passed over.
 func MinMax(x []float32) (lo, hi float32) { return minMaxGo(x) }

@@ -123,6 +123,11 @@ func checkRung(t *testing.T, r *rand.Rand, n int, signed bool) {
 	floats("Scale", func(d []float32) { Scale(d, acc, multiplier, 0.3, bias) }, func(d []float32) { scaleGo(d, acc, multiplier, 0.3, bias) })
 	floats("Scale without bias", func(d []float32) { Scale(d, acc, multiplier, 0.3, nil) },
 		func(d []float32) { scaleGo(d, acc, multiplier, 0.3, nil) })
+	var table [256]uint8
+	for i := range table {
+		table[i] = uint8(r.Uint32())
+	}
+	bytes("Map", func(d []uint8) { Map(d, a, &table) }, func(d []uint8) { mapGo(d, a, &table) })
 	lo, hi := MinMax(x)
 	wantLo, wantHi := minMaxGo(x)
 	same("MinMax", [2]float32{lo, hi}, [2]float32{wantLo, wantHi})
