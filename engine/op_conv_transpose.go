@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/zqonnx/zqonnx/kernels/conv"
+	"github.com/zqonnx/zqonnx/kernels/elem"
 	"github.com/zqonnx/zqonnx/kernels/gemm"
 	"github.com/zqonnx/zqonnx/onnx"
 )
@@ -168,7 +169,7 @@ func (c *convTranspose) picture(i int) {
 	for p := range c.Inputs() {
 		clear(y[p*c.out+from:][:c.filterOut])
 	}
-	const block = 64
+	block := max(8<<10/max(columns, 1), 64)
 	w.rows = grown(w.rows, block*columns)
 	for lo := 0; lo < pixels; lo += block {
 		n := min(block, pixels-lo)
@@ -176,14 +177,11 @@ func (c *convTranspose) picture(i int) {
 			M: n, A: c.x[(picture*pixels+lo)*c.in+group*c.filterIn:], LDA: c.in, B: c.now[group], C: w.rows, LDC: columns,
 		}
 		w.f32.Run(gemm.Region{M1: n, N1: columns}, &w.gemm)
-		for p := range n {
-			patch := w.rows[p*columns:][:columns]
-			c.Window(lo+p, func(tap, in int) {
-				to := y[in*c.out+from:][:c.filterOut]
-				for j, v := range patch[tap*c.filterOut:][:c.filterOut] {
-					to[j] += v
-				}
-			})
+		for p := 0; p < n; {
+			od, oh, ow := c.At(lo + p)
+			m := min(n-p, c.Out[2]-ow)
+			c.addPatches(y[from:], w.rows[p*columns:], od, oh, ow, m)
+			p += m
 		}
 	}
 	if c.bias != nil {
@@ -193,5 +191,43 @@ func (c *convTranspose) picture(i int) {
 				to[j] += v
 			}
 		}
+	}
+}
+
+// addPatches adds what n input pixels of one line, from ow on, contribute to a group's channels of Y: a patch each.
+func (c *convTranspose) addPatches(y, patches []float32, od, oh, ow, n int) {
+	dLo, dHi, dIn := c.Span(0, od)
+	hLo, hHi, hIn := c.Span(1, oh)
+	for i := range n {
+		patch := patches[i*c.Taps()*c.filterOut:]
+		wLo, wHi, wIn := c.Span(2, ow+i)
+		// Taps side by side are one run in memory when the group has all channels.
+		runs, size := wHi-wLo, c.filterOut
+		if c.groups == 1 && c.Dilation[2] == 1 {
+			runs, size = min(runs, 1), runs*size
+		}
+		for kd := dLo; kd < dHi; kd++ {
+			for kh := hLo; kh < hHi; kh++ {
+				d, h := dIn+(kd-dLo)*c.Dilation[0], hIn+(kh-hLo)*c.Dilation[1]
+				at := ((d*c.In[1]+h)*c.In[2] + wIn) * c.out
+				tap := ((kd*c.Kernel[1]+kh)*c.Kernel[2] + wLo) * c.filterOut
+				for range runs {
+					addTo(y[at:][:size], patch[tap:][:size])
+					at += c.Dilation[2] * c.out
+					tap += size
+				}
+			}
+		}
+	}
+}
+
+// addTo adds x to y.
+func addTo(y, x []float32) {
+	if len(y) >= 16 {
+		elem.Add(y, y, x, 1, 1)
+		return
+	}
+	for i, v := range x {
+		y[i] += v
 	}
 }
