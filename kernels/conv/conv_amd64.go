@@ -54,10 +54,14 @@ func (l *tapList) build(g *Geometry, line, wLo, wHi, channels, sizeX, sizeW int)
 // eachPixel calls f for the output pixels of lines lo … hi-1, with where their first tap begins in x.
 func eachPixel(g *Geometry, channels, sizeX, sizeW, lo, hi int, f func(l *tapList, pixel, x int)) {
 	var l tapList
+	extent := (g.Kernel[2] - 1) * g.Dilation[2]
 	for line := lo; line < hi; line++ {
 		l.wLo = -1
 		for ow := range g.Out[2] {
-			wLo, wHi, wIn := g.Span(2, ow)
+			wLo, wHi, wIn := 0, g.Kernel[2], ow*g.Stride[2]-g.Pad[2]
+			if wIn < 0 || wIn+extent >= g.In[2] {
+				wLo, wHi, wIn = g.Span(2, ow)
+			}
 			if wLo != l.wLo || wHi != l.wHi {
 				l.build(g, line, wLo, wHi, channels, sizeX, sizeW)
 			}
