@@ -7,7 +7,6 @@ import (
 
 	"gonum.org/v1/gonum/blas"
 	"gonum.org/v1/gonum/blas/blas64"
-	"gonum.org/v1/gonum/mat"
 )
 
 // A LowRank makes up for a part of what quantization does to the weights of a layer: Y += (X·A)·B, where A·B is near the
@@ -81,22 +80,11 @@ func lowRank(r *Rows, rank int, metric func(rows blas64.General) blas64.General)
 	p := r.project(q)
 	small := zeros(width, width)
 	blas64.Gemm(blas.NoTrans, blas.Trans, 1, metric(clone(p)), p, 0, small)
-	symmetric := mat.NewSymDense(width, nil)
-	for i := range width {
-		for j := i; j < width; j++ {
-			symmetric.SetSym(i, j, small.Data[i*width+j])
-		}
-	}
+	vectors := eigenvectors(small)
 	l := &LowRank{K: r.K, Rank: rank, N: r.N, A: make([]float32, r.K*rank), B: make([]float32, rank*r.N)}
-	var e mat.EigenSym
-	if rank == 0 || !e.Factorize(symmetric, true) {
-		return l
-	}
-	var vectors mat.Dense
-	e.VectorsTo(&vectors)
 	a, b := make([]float64, r.K), make([]float64, r.N)
 	for m := range rank {
-		v := blas64.Vector{N: width, Data: vectors.RawMatrix().Data[width-1-m:], Inc: width} // values ascend
+		v := blas64.Vector{N: width, Data: vectors[m], Inc: 1}
 		blas64.Gemv(blas.Trans, 1, p, v, 0, blas64.Vector{N: r.K, Data: a, Inc: 1})
 		blas64.Gemv(blas.Trans, 1, q, v, 0, blas64.Vector{N: r.N, Data: b, Inc: 1})
 		// Both factors get the root of the size of their product, so that neither needs a wider range.
@@ -152,26 +140,6 @@ func (r *Rows) eachErrorBlock(f func(first int, e blas64.General)) {
 			r.errors(first+c, e.Data[c*r.K:][:r.K])
 		}
 		f(first, e)
-	}
-}
-
-// orthonormalise makes the rows of q orthogonal and of length 1, by Gram and Schmidt's process, twice. Rows that are 0 stay.
-func orthonormalise(q blas64.General) {
-	row := func(i int) blas64.Vector {
-		return blas64.Vector{N: q.Cols, Data: q.Data[i*q.Stride:][:q.Cols], Inc: 1}
-	}
-	for i := range q.Rows {
-		v := row(i)
-		for range 2 {
-			for j := range i {
-				blas64.Axpy(-blas64.Dot(v, row(j)), row(j), v)
-			}
-			if n := blas64.Nrm2(v); n > 0 {
-				for x := range v.Data {
-					v.Data[x] /= n
-				}
-			}
-		}
 	}
 }
 
