@@ -14,6 +14,8 @@ type normChain struct {
 	centered    *onnx.Value // d
 	epsilon     float32
 	scale, bias *onnx.Value // may be nil
+
+	isDistributed bool // x·factor + (bias - mean·factor), whose rounding is another
 }
 
 // fuseNorm starts from the square root, the one node that all spellings share.
@@ -47,7 +49,11 @@ func fuseNorm(n *onnx.Node) {
 		become(last, "", "SimplifiedLayerNormalization", last.Name, attrs, c.x, c.scale)
 		return
 	}
-	become(last, "", "LayerNormalization", last.Name, attrs, c.x, c.scale, c.bias)
+	domain, op := "", "LayerNormalization"
+	if c.isDistributed {
+		domain, op = fusedDomain, "DistributedNorm"
+	}
+	become(last, domain, op, last.Name, attrs, c.x, c.scale, c.bias)
 }
 
 // deviation matches v = mean d² + epsilon.
@@ -135,7 +141,7 @@ func (c *normChain) distributed(factor *onnx.Value) *onnx.Node {
 	if otherOperand(last, products[0]) != sub.Output(0) {
 		return nil
 	}
-	c.bias = sub.Input(0)
+	c.bias, c.isDistributed = sub.Input(0), true
 	return last
 }
 

@@ -11,7 +11,8 @@ import (
 const fusedDomain = "zqonnx.fused"
 
 var fusedOps = []op{
-	{fusedDomain, "MatMulBias", 0, 0, makeMatMul}, // A·B + bias; the bias is a row
+	{fusedDomain, "DistributedNorm", 0, 0, makeLayerNorm(false)}, // X, scale, bias
+	{fusedDomain, "MatMulBias", 0, 0, makeMatMul},                // A·B + bias; the bias is a row
 	{fusedDomain, "RowScale", 0, 0, makeRowScale},
 }
 

@@ -13,6 +13,7 @@ type layerNorm struct {
 	mean, inverse     []float32 // by row; nil where they are not wanted
 	width             int
 	rootMeanSquare    bool // no mean is subtracted
+	distributed       bool // by the formula of norm.Distributed
 	epsilon           float32
 	body              func(lo, hi int)
 }
@@ -30,6 +31,10 @@ func (l *layerNorm) run(r *run) {
 func (l *layerNorm) work(lo, hi int) {
 	for i := lo; i < hi; i++ {
 		x := l.x[i*l.width:][:l.width]
+		if l.distributed {
+			norm.Distributed(l.y[i*l.width:], x, l.epsilon, l.scale, l.bias)
+			continue
+		}
 		var mean, inverse float32
 		if l.rootMeanSquare {
 			inverse = norm.RootMeanSquare(x, l.epsilon)
@@ -81,7 +86,7 @@ func (r *run) rowParams(i int, dims []int64) []float32 {
 func makeLayerNorm(rootMeanSquare bool) maker {
 	return func(_ *builder, n *onnx.Node) (kernel, error) {
 		attr := n.Int("axis", -1)
-		l := &layerNorm{epsilon: n.Float("epsilon", 1e-5), rootMeanSquare: rootMeanSquare}
+		l := &layerNorm{epsilon: n.Float("epsilon", 1e-5), rootMeanSquare: rootMeanSquare, distributed: n.Domain == fusedDomain}
 		return func(r *run) error {
 			tx := r.in(0)
 			axis, _, _, err := axisOf(attr, tx.Dims)

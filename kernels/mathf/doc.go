@@ -2,8 +2,8 @@
 // instructions by CPU, and the compiler may fuse a product and a sum, so here every product is rounded explicitly.
 //
 // Functions named like an operator work on slices; dst and src have the same length and may be the same slice. Those with
-// Of work on one float32, those with 64 on one float64. The float32 polynomials of Exp, Log and Erf are within one unit in
-// the last place, those of Tanh within five, those of Sigmoid within three of ½'s; functions computed in float64 are
+// Of work on one float32, those with 64 on one float64. The float32 polynomials of Exp and Erf are within one unit in the
+// last place, those of Log within three, of Tanh within five, of Sigmoid within three of ½'s; functions computed in float64 are
 // correctly rounded to float32 but for rare ties.
 // NaN, infinities and subnormal numbers go by IEEE 754.
 package mathf

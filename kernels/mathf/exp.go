@@ -9,9 +9,6 @@ var (
 
 const (
 	log2e = 1.44269504088896341
-	// ln2High has few bits, so that a small integer times it is exact; ln2High + ln2Low is ln 2. LogOf's pair.
-	ln2High = 0.693359375
-	ln2Low  = -2.12194440e-4
 	// Adding and taking away roundMagic rounds a small float32 to the nearest integer.
 	roundMagic = 1 << 23 * 1.5
 )
@@ -169,7 +166,8 @@ func Log(dst, src []float32) {
 	}
 }
 
-// LogOf returns the natural logarithm of x: x = m·2^e with m around 1, and a polynomial in m − 1.
+// LogOf returns the natural logarithm of x: x = m·2^e with m around 1, and a quotient of polynomials in m − 1. This one has no
+// fused products, as ONNX Runtime takes it from Eigen.
 func LogOf(x float32) float32 {
 	e := float32(0)
 	if x < 1.1754944e-38 { // subnormal, zero or negative
@@ -189,21 +187,12 @@ func LogOf(x float32) float32 {
 	const sqrtHalf = 0x3f3504f3
 	k := int32(b-sqrtHalf) >> 23
 	m := math.Float32frombits(b-uint32(k)<<23) - 1
-	e += float32(k)
-	z := float32(m * m)
-	p := float32(7.0376836292e-2)
-	p = float32(p*m) - 1.1514610310e-1
-	p = float32(p*m) + 1.1676998740e-1
-	p = float32(p*m) - 1.2420140846e-1
-	p = float32(p*m) + 1.4249322787e-1
-	p = float32(p*m) - 1.6668057665e-1
-	p = float32(p*m) + 2.0000714765e-1
-	p = float32(p*m) - 2.4999993993e-1
-	p = float32(p*m) + 3.3333331174e-1
-	p = float32(float32(p*m) * z)
-	p += float32(e * ln2Low)
-	p -= float32(0.5 * z)
-	return (m + p) + float32(e*ln2High)
+	p := float32(0.18256296349849254*m) + 1.0000000190281063
+	p = float32(p*m) + 1.0000000190281136
+	q := float32(0.049616247954120038*m) + 0.59923249590823520
+	q = float32(q*m) + 1.4999999999999927
+	q = float32(q*m) + 1
+	return float32((e+float32(k))*math.Ln2) + float32(p*m)/q
 }
 
 func abs(x float32) float32 { return math.Float32frombits(math.Float32bits(x) &^ (1 << 31)) }

@@ -33,7 +33,7 @@ var float32Functions = []struct {
 	least float64 // the error of lesser results is in units of the last place of this
 }{
 	{"exp", ExpOf, math.Exp, 1, 0},
-	{"log", LogOf, math.Log, 1, 0},
+	{"log", LogOf, math.Log, 3, 0},
 	{"tanh", TanhOf, math.Tanh, 5, 0x1p-100},
 	{"sigmoid", SigmoidOf, func(x float64) float64 {
 		if x < 0 {

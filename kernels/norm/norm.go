@@ -8,6 +8,7 @@ import (
 
 	"github.com/zqonnx/zqonnx/kernels/elem"
 	"github.com/zqonnx/zqonnx/kernels/mathf"
+	"github.com/zqonnx/zqonnx/kernels/reduce"
 )
 
 const (
@@ -93,6 +94,21 @@ func Affine(dst, x []float32, mean, inverse float32, scale, bias []float32) {
 			v += bias[i]
 		}
 		dst[i] = v
+	}
+}
+
+// Distributed computes a layer normalization by the formula of TensorFlow's exporter, each step rounded:
+//
+//	dst[i] = x[i]·f + (bias[i] - mean·f)    with f = scale[i] / √(variance + epsilon)
+func Distributed(dst, x []float32, epsilon float32, scale, bias []float32) {
+	dst, scale, bias = dst[:len(x)], scale[:len(x)], bias[:len(x)]
+	n := float32(len(x))
+	mean := reduce.Sum(x) / n
+	variance := reduce.SumSquaredDeviations(x, mean) / n
+	inverse := 1 / float32(math.Sqrt(float64(variance+epsilon)))
+	for i := distributed(dst, x, mean, inverse, scale, bias); i < len(x); i++ {
+		f := float32(inverse * scale[i])
+		dst[i] = float32(x[i]*f) + (bias[i] - float32(mean*f))
 	}
 }
 

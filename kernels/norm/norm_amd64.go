@@ -17,6 +17,9 @@ func squaredDeviationAVX2(n int, x *float32, mean float32, partial *[momentLanes
 func affineAVX2(n int, dst, x *float32, mean, inverse float32, scale, bias *float32)
 
 //go:noescape
+func distributedAVX2(n int, dst, x *float32, mean, inverse float32, scale, bias *float32)
+
+//go:noescape
 func maxAVX2(n int, x *float32, lane *[8]float32)
 
 // blocks returns how many blocks of that size the vector loops take of n elements.
@@ -68,6 +71,15 @@ func affine(dst, x []float32, mean, inverse float32, scale, bias []float32) int 
 		b = &bias[:len(dst)][0]
 	}
 	affineAVX2(n, &dst[0], &x[:len(dst)][0], mean, inverse, s, b)
+	return n * 8
+}
+
+// distributed is the last step of Distributed for whole blocks; it returns how many elements it did.
+func distributed(dst, x []float32, mean, inverse float32, scale, bias []float32) int {
+	n := blocks(len(dst), 8)
+	if n > 0 {
+		distributedAVX2(n, &dst[0], &x[0], mean, inverse, &scale[0], &bias[0])
+	}
 	return n * 8
 }
 

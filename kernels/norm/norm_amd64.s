@@ -103,6 +103,33 @@ store:
 	VZEROUPPER
 	RET
 
+// func distributedAVX2(n int, dst, x *float32, mean, inverse float32, scale, bias *float32)
+TEXT ·distributedAVX2(SB), NOSPLIT, $0-48
+	MOVQ n+0(FP), CX
+	MOVQ dst+8(FP), DI
+	MOVQ x+16(FP), SI
+	VBROADCASTSS mean+24(FP), Y4
+	VBROADCASTSS inverse+28(FP), Y5
+	MOVQ scale+32(FP), DX
+	MOVQ bias+40(FP), BX
+
+loop:
+	VMULPS (DX), Y5, Y1
+	VMULPS Y1, Y4, Y2
+	VMOVUPS (BX), Y3
+	VSUBPS Y2, Y3, Y3
+	VMULPS (SI), Y1, Y0
+	VADDPS Y3, Y0, Y0
+	VMOVUPS Y0, (DI)
+	ADDQ $32, SI
+	ADDQ $32, DX
+	ADDQ $32, BX
+	ADDQ $32, DI
+	DECQ CX
+	JNZ  loop
+	VZEROUPPER
+	RET
+
 // func maxAVX2(n int, x *float32, lane *[8]float32)
 TEXT ·maxAVX2(SB), NOSPLIT, $0-24
 	MOVQ n+0(FP), CX

@@ -10,4 +10,6 @@ func squares(_ *[momentLanes]float32, x []float32, _ float32) []float32 { return
 
 func affine(_, _ []float32, _, _ float32, _, _ []float32) int { return 0 }
 
+func distributed(_, _ []float32, _, _ float32, _, _ []float32) int { return 0 }
+
 func maxima(x []float32) (float32, int) { return x[0], 0 }

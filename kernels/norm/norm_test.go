@@ -15,15 +15,17 @@ import (
 type results struct {
 	Sum, Squares, Mean, Inverse, RMS float32
 	Affine, Plain, Softmax, Log      []float32
+	Distributed                      []float32
 }
 
 func all(x, scale, bias []float32) results {
 	n := len(x)
-	r := results{Affine: make([]float32, n), Plain: make([]float32, n), Softmax: make([]float32, n), Log: make([]float32, n)}
+	r := results{Affine: make([]float32, n), Plain: make([]float32, n), Softmax: make([]float32, n), Log: make([]float32, n), Distributed: make([]float32, n)}
 	r.Sum, r.Squares, r.RMS = Sum(x), SquaredDeviation(x, 0.5), RootMeanSquare(x, 1e-5)
 	r.Mean, r.Inverse = Moments(x, 1e-5)
 	Affine(r.Affine, x, r.Mean, r.Inverse, scale, bias)
 	Affine(r.Plain, x, r.Mean, r.Inverse, nil, nil)
+	Distributed(r.Distributed, x, 1e-5, scale, bias)
 	Softmax(r.Softmax, x)
 	LogSoftmax(r.Log, x, make([]float32, n))
 	return r
@@ -60,6 +62,9 @@ func TestRungs(t *testing.T) {
 			for i, v := range x {
 				near("softmax", want.Softmax[i], math.Exp(float64(v))/exps)
 				near("log softmax", want.Log[i], float64(v)-math.Log(exps))
+				if n > 1 { // a single element is its own mean, which x·f - mean·f shows as far as f is large
+					near("distributed", want.Distributed[i], float64(want.Affine[i]))
+				}
 				near("affine", want.Affine[i], float64((v-want.Mean)*want.Inverse*scale[i]+bias[i]))
 			}
 		}
