@@ -19,6 +19,11 @@ func depthwiseF32AVX2(n int, dst, x, w, bias *float32, taps *tap, count int)
 //go:noescape
 func depthwiseU8AVX2(n int, dst *int32, x *uint8, w *int16, bias *int32, taps *tap, pairs int, zero uint64, flip *[16]uint8)
 
+// depthwiseU8AVX512 is depthwiseU8AVX2 for blocks of 32 channels.
+//
+//go:noescape
+func depthwiseU8AVX512(n int, dst *int32, x *uint8, w *int16, bias *int32, taps *tap, pairs int, zero uint64, flip *[16]uint8)
+
 //go:noescape
 func reluAVX2(n int, x *float32)
 
@@ -137,9 +142,17 @@ func DepthwiseU8(acc []int32, x []uint8, signed bool, zeroX int32, w []int16, bi
 			l.taps[l.n] = tap{x: l.taps[l.n-1].x, w: g.Taps() * channels * 2} // times the zeros
 		}
 		pairs := (l.n + 1) / 2
-		depthwiseU8AVX2(channels/16, &out[0], &x[in], &w[0], at(bias, 0), &l.taps[0], pairs, zero, &flip)
-		if channels%16 != 0 {
-			c := channels - 16
+		c := 0
+		if wide := channels / 32; wide > 0 && cpu.Current() >= cpu.AVX512VNNI {
+			depthwiseU8AVX512(wide, &out[0], &x[in], &w[0], at(bias, 0), &l.taps[0], pairs, zero, &flip)
+			c = 32 * wide
+		}
+		if n := (channels - c) / 16; n > 0 {
+			depthwiseU8AVX2(n, &out[c], &x[in+c], &w[c], at(bias, c), &l.taps[0], pairs, zero, &flip)
+			c += 16 * n
+		}
+		if c < channels { // the last 16 channels, some of them again
+			c = channels - 16
 			depthwiseU8AVX2(1, &out[c], &x[in+c], &w[c], at(bias, c), &l.taps[0], pairs, zero, &flip)
 		}
 	})

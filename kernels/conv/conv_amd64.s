@@ -150,6 +150,90 @@ store:
 	VZEROUPPER
 	RET
 
+// Quadwords of two registers whose 16-byte lanes are to be put one by one, the lower and the upper halves.
+DATA lowerLanes<>+0(SB)/8, $0
+DATA lowerLanes<>+8(SB)/8, $1
+DATA lowerLanes<>+16(SB)/8, $8
+DATA lowerLanes<>+24(SB)/8, $9
+DATA lowerLanes<>+32(SB)/8, $2
+DATA lowerLanes<>+40(SB)/8, $3
+DATA lowerLanes<>+48(SB)/8, $10
+DATA lowerLanes<>+56(SB)/8, $11
+DATA upperLanes<>+0(SB)/8, $4
+DATA upperLanes<>+8(SB)/8, $5
+DATA upperLanes<>+16(SB)/8, $12
+DATA upperLanes<>+24(SB)/8, $13
+DATA upperLanes<>+32(SB)/8, $6
+DATA upperLanes<>+40(SB)/8, $7
+DATA upperLanes<>+48(SB)/8, $14
+DATA upperLanes<>+56(SB)/8, $15
+GLOBL lowerLanes<>(SB), RODATA|NOPTR, $64
+GLOBL upperLanes<>(SB), RODATA|NOPTR, $64
+
+// func depthwiseU8AVX512(n int, dst *int32, x *uint8, w *int16, bias *int32, taps *tap, pairs int, zero uint64, flip *[16]uint8)
+TEXT ·depthwiseU8AVX512(SB), NOSPLIT, $0-72
+	MOVQ n+0(FP), CX
+	MOVQ dst+8(FP), DI
+	MOVQ x+16(FP), SI
+	MOVQ w+24(FP), DX
+	MOVQ bias+32(FP), BX
+	VPBROADCASTQ zero+56(FP), Z14
+	MOVQ flip+64(FP), AX
+	VBROADCASTI128 (AX), Y15
+	VMOVDQU64 lowerLanes<>(SB), Z12
+	VMOVDQU64 upperLanes<>(SB), Z13
+
+block:
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	MOVQ taps+40(FP), R8
+	MOVQ pairs+48(FP), R9
+
+pair:
+	MOVQ (R8), R10
+	MOVQ 8(R8), R11
+	MOVQ 16(R8), R12
+	MOVQ 24(R8), R13
+	VPXOR (SI)(R10*1), Y15, Y2
+	VPXOR (SI)(R12*1), Y15, Y3
+	VPMOVZXBW Y2, Z2
+	VPMOVZXBW Y3, Z3
+	VPSUBW Z14, Z2, Z2
+	VPSUBW Z14, Z3, Z3
+	VMOVDQU64 (DX)(R11*1), Z4
+	VMOVDQU64 (DX)(R13*1), Z5
+	VPUNPCKLWD Z3, Z2, Z6
+	VPUNPCKHWD Z3, Z2, Z7
+	VPUNPCKLWD Z5, Z4, Z8
+	VPUNPCKHWD Z5, Z4, Z9
+	VPDPWSSD Z8, Z6, Z0
+	VPDPWSSD Z9, Z7, Z1
+	ADDQ $32, R8
+	DECQ R9
+	JNZ  pair
+
+	// Unpacking works in lanes: channels 0-3, 8-11, 16-19, 24-27 are in Z0, the others in Z1.
+	VMOVDQA64 Z12, Z2
+	VMOVDQA64 Z13, Z3
+	VPERMI2Q Z1, Z0, Z2
+	VPERMI2Q Z1, Z0, Z3
+	TESTQ BX, BX
+	JZ   store
+	VPADDD (BX), Z2, Z2
+	VPADDD 64(BX), Z3, Z3
+	ADDQ $128, BX
+
+store:
+	VMOVDQU64 Z2, (DI)
+	VMOVDQU64 Z3, 64(DI)
+	ADDQ $128, DI
+	ADDQ $32, SI
+	ADDQ $64, DX
+	DECQ CX
+	JNZ  block
+	VZEROUPPER
+	RET
+
 // func reluAVX2(n int, x *float32)
 TEXT ·reluAVX2(SB), NOSPLIT, $0-16
 	MOVQ n+0(FP), CX

@@ -60,7 +60,7 @@ func TestDepthwiseU8(t *testing.T) {
 	eachRung(t, func(t *testing.T, r *rand.Rand) {
 		for i := range geometries {
 			g := &geometries[i]
-			for _, channels := range []int{1, 15, 16, 21, 48} {
+			for _, channels := range []int{1, 15, 16, 21, 32, 48, 69, 81} {
 				for _, signed := range []bool{false, true} {
 					x, w, bias := make([]uint8, g.Inputs()*channels), make([]int16, (g.Taps()+1)*channels), make([]int32, channels)
 					for i := range x {
