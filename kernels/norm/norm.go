@@ -55,16 +55,22 @@ func Mean(x []float32) float32 {
 	return float32(tree(&s) / n)
 }
 
-// SquaredDeviation returns Σ (x - mean)², each square and its sum rounded once.
+// SquaredDeviation returns Σ (x - mean)². Whole blocks go to partial sums by fused products; what is left of x comes after
+// their tree, each square rounded.
 func SquaredDeviation(x []float32, mean float32) float32 {
 	var s [momentLanes]float32
-	for x = squares(&s, x, mean); len(x) > 0; x = x[min(momentLanes, len(x)):] {
-		for i, v := range x[:min(momentLanes, len(x))] {
+	for x = squares(&s, x, mean); len(x) >= momentLanes; x = x[momentLanes:] {
+		for i, v := range x[:momentLanes] {
 			d := v - mean
 			s[i] = mathf.FMA(d, d, s[i])
 		}
 	}
-	return tree(&s)
+	sum := tree(&s)
+	for _, v := range x {
+		d := v - mean
+		sum += float32(d * d)
+	}
+	return sum
 }
 
 // Moments returns the mean of x and 1/√(variance + epsilon).
