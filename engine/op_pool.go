@@ -13,6 +13,7 @@ import (
 var poolOps = []op{
 	{"", "MaxPool", 1, 0, half(makeMaxPool)},
 	{"", "AveragePool", 1, 0, half(floatPool(averagePool))},
+	{"", "MaxUnpool", 9, 0, half(makeMaxUnpool)},
 	{"", "LpPool", 1, 0, half(floatPool(lpPool))},
 	{"", "GlobalMaxPool", 1, 0, half(globalPool(func(*onnx.Node) func([]float32, int, int) float32 { return greatest }))},
 	{"", "GlobalAveragePool", 1, 0, half(globalPool(func(*onnx.Node) func([]float32, int, int) float32 { return pool.Mean }))},

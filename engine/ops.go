@@ -22,7 +22,7 @@ func init() {
 	ops = map[[2]string][]op{}
 	for _, rows := range [][]op{
 		controlOps, unaryOps, binaryOps, castOps, moveOps, shapeOps, selectOps, gatherOps, padOps,
-		reduceOps, sortOps, rnnOps, loopOps, sequenceOps, einsumOps,
+		reduceOps, sortOps, rnnOps, loopOps, sequenceOps, einsumOps, detectOps, textOps,
 		matmulOps, convOps, poolOps, normOps, resizeOps, quantOps, quantMatMulOps, quantConvOps, quantElementOps, layoutOps, fusedOps,
 	} {
 		for _, o := range rows {
