@@ -36,7 +36,7 @@ func floatLayers(prep *plan.Prepared, p *plan.Plan) []verify.Layer {
 		if v := ends[n]; v != nil {
 			out = v
 		}
-		l := verify.Layer{Key: d.Key, Op: d.Op, Scheme: string(d.Scheme), Reason: d.Reason.Text, Float: original(prep.Trace, out)}
+		l := verify.Layer{Key: d.Key, Op: d.Op, Scheme: string(d.Scheme), Reason: d.Reason.Text, Float: original(prep.Trace, out), Weights: verify.WeightsOf(n)}
 		for _, in := range n.Inputs() {
 			if in == nil || in.Const() != nil {
 				continue

@@ -66,17 +66,23 @@ func constant(v *onnx.Value) *onnx.Tensor {
 // limits returns the least and the greatest value that do not saturate: the outermost codes reach half a step beyond their
 // own value.
 func (c *codes) limits() (lo, hi float64, ok bool) {
-	var least, greatest int64
-	switch c.kind {
-	case onnx.Uint8, onnx.Uint16:
-		least, greatest = 0, 1<<c.kind.Bits()-1
-	case onnx.Int8, onnx.Int16:
-		least, greatest = -1<<(c.kind.Bits()-1), 1<<(c.kind.Bits()-1)-1
-	default:
+	least, greatest, ok := codeLimits(c.kind)
+	if !ok {
 		return 0, 0, false
 	}
 	s := float64(c.scale)
 	return (float64(least-c.zero) - 0.5) * s, (float64(greatest-c.zero) + 0.5) * s, true
+}
+
+// codeLimits returns the least and the greatest code of a type.
+func codeLimits(kind onnx.DataType) (least, greatest int64, ok bool) {
+	switch kind {
+	case onnx.Uint8, onnx.Uint16:
+		return 0, 1<<kind.Bits() - 1, true
+	case onnx.Int8, onnx.Int16:
+		return -1 << (kind.Bits() - 1), 1<<(kind.Bits()-1) - 1, true
+	}
+	return 0, 0, false
 }
 
 // dequantize returns what DequantizeLinear makes of the codes.

@@ -15,6 +15,8 @@ type layer struct {
 	Layer
 	views []view // of its tensor in the quantized model, best first
 	clip  clip
+	// values are those of its tensor in the float model; nil: not counted
+	values *tally
 
 	accumulated    metric.Comparison
 	lane           *lane // that the accumulated error is measured on
@@ -116,6 +118,9 @@ func (l *layer) observe(ref, got *onnx.Tensor) {
 	}
 	if l.clip.known {
 		l.clip.Observe(x, l.clip.lo, l.clip.hi)
+	}
+	if l.values != nil {
+		l.values.add(x)
 	}
 }
 

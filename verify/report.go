@@ -25,11 +25,22 @@ type Report struct {
 	Models      Models       `json:"models"`
 	Semantics   string       `json:"semantics,omitempty"` // of the outputs' figures: "literal" or "fused"
 	Data        Data         `json:"data"`
+	Target      string       `json:"target,omitempty"`       // the runtime that the plan was made for
 	NotVerified string       `json:"not_verified,omitempty"` // why there are no figures at all
 	Outputs     Outputs      `json:"outputs"`
 	Layers      []LayerError `json:"layers"` // in the order of the layers given
 	Culprits    []Culprit    `json:"culprits"`
 	Gates       []GateResult `json:"gates"`
+	Nodes       []Node       `json:"nodes,omitempty"` // what became of them, in graph order; none where no plan is known
+}
+
+// A Node is a node of the float model and what the plan made of it.
+type Node struct {
+	Key      string `json:"key"`
+	Op       string `json:"op"`
+	Scheme   string `json:"scheme"`
+	ReasonID string `json:"reason_id"`
+	Reason   string `json:"reason"`
 }
 
 // Models are the files compared.
@@ -43,6 +54,7 @@ type File struct {
 	Path   string `json:"path,omitempty"`
 	SHA256 string `json:"sha256,omitempty"`
 	Bytes  int64  `json:"bytes,omitempty"`
+	Opset  int64  `json:"opset,omitempty"` // of the standard operators
 }
 
 // Describe hashes and measures a file.
@@ -91,6 +103,9 @@ type LayerError struct {
 	Own            *Measurement   `json:"own,omitempty"`
 	NotOwn         string         `json:"own_not_measured,omitempty"`
 	Clipped        *metric.Number `json:"clipped,omitempty"` // share of the float tensor's values beyond the codes' range
+	// Weights and Activations are there for the worst layers where Options.Histograms is set.
+	Weights     *Weights     `json:"weights,omitempty"`
+	Activations *Activations `json:"activations,omitempty"`
 }
 
 // A Measurement is an error and how the quantized model was run for it.

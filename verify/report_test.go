@@ -41,8 +41,8 @@ func measured(semantics string, sqnr, cosine, maxAbs float64) *Measurement {
 func fullReport(t *testing.T) *Report {
 	r := NotVerified("")
 	r.Tool = "zqonnx 0.1.0"
-	r.Models.Float = File{"net.onnx", strings.Repeat("0123456789abcdef", 4), 4_210_000}
-	r.Models.Quantized = File{"net-int8.onnx", strings.Repeat("fedcba9876543210", 4), 1_090_123}
+	r.Models.Float = File{"net.onnx", strings.Repeat("0123456789abcdef", 4), 4_210_000, 11}
+	r.Models.Quantized = File{"net-int8.onnx", strings.Repeat("fedcba9876543210", 4), 1_090_123, 13}
 	r.Semantics = "fused"
 	r.Data = Data{"held-back", 12}
 	scores := metric.Result{Samples: 12, Values: 120, SQNR: 31.25, Cosine: 0.99912, CosineMin: 0.9981, MaxAbs: 0.125, MeanAbs: 0.0104, Top1: num(11.0 / 12), KL: num(0.00213)}
@@ -71,7 +71,7 @@ func fullReport(t *testing.T) *Report {
 
 func TestGolden(t *testing.T) {
 	notVerified := NotVerified("operator example.Magic of node \"m\" is not supported by the engine")
-	notVerified.Models.Float = File{"net.onnx", strings.Repeat("0123456789abcdef", 4), 999}
+	notVerified.Models.Float = File{"net.onnx", strings.Repeat("0123456789abcdef", 4), 999, 0}
 	passing := fullReport(t)
 	passing.Gates, passing.Layers, passing.Culprits = nil, nil, nil
 	text := func(color bool, width int) func(*Report, io.Writer) error {
@@ -238,7 +238,7 @@ func TestDescribe(t *testing.T) {
 		t.Fatal(err)
 	}
 	// The hash is that of FIPS 180-2's example.
-	want := File{path, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad", 3}
+	want := File{Path: path, SHA256: "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad", Bytes: 3}
 	if got, err := Describe(path); err != nil || got != want {
 		t.Errorf("%+v, %v", got, err)
 	}

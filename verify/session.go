@@ -81,6 +81,9 @@ func newSession(float, quant *onnx.Model, layers []Layer, o Options) (*session, 
 	}
 	for _, d := range layers {
 		l := newLayer(d, quant.Graph)
+		if o.Histograms {
+			l.values = new(tally)
+		}
 		s.layers = append(s.layers, l)
 		if err := s.place(l); err != nil {
 			return nil, err

@@ -54,6 +54,9 @@ func (r *Report) summary() section {
 		s.notes = append(s.notes, fmt.Sprintf("%s, %s; the quantized model ran in %s semantics, the float model literally.",
 			plural(r.Data.Samples, "sample"), sourceText(data.Source(r.Data.Source)), r.Semantics))
 	}
+	if r.Target != "" {
+		s.notes = append(s.notes, "The quantized model is made for "+r.Target+".")
+	}
 	for _, m := range []struct {
 		what string
 		file File
@@ -65,12 +68,19 @@ func (r *Report) summary() section {
 		if f := r.Models.Float.Bytes; m.file == r.Models.Quantized && f > 0 {
 			size += fmt.Sprintf(", %.1f %% of float", 100*float64(m.file.Bytes)/float64(f))
 		}
-		s.rows = append(s.rows, []cell{{text: m.what}, {text: m.file.Path}, {text: size}, {text: "sha256 " + m.file.SHA256[:min(12, len(m.file.SHA256))]}})
+		s.rows = append(s.rows, []cell{{text: m.what}, {text: m.file.Path}, {text: size}, opsetCell(m.file.Opset), {text: "sha256 " + m.file.SHA256[:min(12, len(m.file.SHA256))]}})
 	}
 	if len(s.rows) > 0 {
-		s.header = []string{"model", "file", "size", "hash"}
+		s.header = []string{"model", "file", "size", "opset", "hash"}
 	}
 	return s
+}
+
+func opsetCell(opset int64) cell {
+	if opset == 0 {
+		return cell{"–", right}
+	}
+	return cell{strconv.FormatInt(opset, 10), right}
 }
 
 // sourceText explains a data source.
@@ -115,25 +125,11 @@ func (r *Report) layerTable() section {
 	worst := r.worst()
 	s := section{
 		title:  "Worst layers",
-		header: []string{"layer", "op", "scheme", "SQNR dB", "cosine", "max abs", "own SQNR dB", "clipped %", "semantics"},
+		header: layerHeader,
 		notes:  []string{fmt.Sprintf("%d of %s, by the error accumulated up to them; own is the error of the layer alone, fed with float inputs.", len(worst), plural(len(r.Layers), "layer"))},
 	}
 	for _, l := range worst {
-		a, own, semantics := l.Accumulated, (*metric.Number)(nil), l.Accumulated.Semantics
-		if l.Own != nil {
-			own = &l.Own.SQNR
-			if l.Own.Semantics != semantics {
-				semantics += ", own " + l.Own.Semantics
-			}
-		}
-		s.rows = append(s.rows, []cell{
-			{text: l.Key},
-			{text: l.Op},
-			{text: l.Scheme},
-			number(dB, &a.SQNR), number(cosine, &a.Cosine), number(short, &a.MaxAbs),
-			number(dB, own), number(percent, l.Clipped),
-			{text: semantics},
-		})
+		s.rows = append(s.rows, l.cells())
 	}
 	unmeasured, alone := 0, 0
 	for _, l := range r.Layers {
@@ -152,6 +148,31 @@ func (r *Report) layerTable() section {
 		}
 	}
 	return s
+}
+
+var layerHeader = []string{"layer", "op", "scheme", "SQNR dB", "cosine", "max abs", "own SQNR dB", "clipped %", "semantics"}
+
+// cells are the layer's row under layerHeader.
+func (l *LayerError) cells() []cell {
+	var sqnr, cos, maxAbs, own *metric.Number
+	semantics := ""
+	if a := l.Accumulated; a != nil {
+		sqnr, cos, maxAbs, semantics = &a.SQNR, &a.Cosine, &a.MaxAbs, a.Semantics
+	}
+	if l.Own != nil {
+		own = &l.Own.SQNR
+		if l.Own.Semantics != semantics {
+			semantics += ", own " + l.Own.Semantics
+		}
+	}
+	return []cell{
+		{text: l.Key},
+		{text: l.Op},
+		{text: l.Scheme},
+		number(dB, sqnr), number(cosine, cos), number(short, maxAbs),
+		number(dB, own), number(percent, l.Clipped),
+		{text: semantics},
+	}
 }
 
 func (r *Report) culpritTable() section {

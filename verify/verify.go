@@ -31,6 +31,8 @@ type Layer struct {
 	// Inputs are the tensors that the layer computes its output from. Given as the float model has them, they must be all
 	// that the quantized model needs for Quant; none: the layer cannot be fed alone.
 	Inputs []Pair
+	// Weights are the node's constant operand as it was before it was quantized; nil: that of the float model's node of Key.
+	Weights *onnx.Tensor
 }
 
 // A Pair is a tensor of the float model and the tensor of the quantized model that is given its elements.
@@ -41,10 +43,12 @@ type Options struct {
 	Semantics engine.Semantics // of the quantized model; the float model always runs literally
 	Threads   int
 	Gates     []Gate
-	NoLayers  bool               // measure the outputs only
-	Progress  func(done, of int) // samples; may be nil
-	Tool      string             // for the report: name and version
-	Models    Models             // for the report: the files
+	NoLayers  bool // measure the outputs only
+	// Histograms counts the values of layers too, for reports that show how they fill their codes: 16 kB a layer.
+	Histograms bool
+	Progress   func(done, of int) // samples; may be nil
+	Tool       string             // for the report: name and version
+	Models     Models             // for the report: the files
 }
 
 // Run runs both models on every sample of the set and compares them. In fused semantics a layer whose tensor does not exist
@@ -66,6 +70,9 @@ func Run(ctx context.Context, float, quant *onnx.Model, layers []Layer, set *dat
 		return nil, err
 	}
 	r := s.report()
+	if o.Histograms {
+		s.distributions(r, float, quant)
+	}
 	r.Tool, r.Models, r.Semantics = o.Tool, o.Models, o.Semantics.String()
 	r.Data = Data{Source: string(set.Source), Samples: set.Samples()}
 	return r, r.Evaluate(o.Gates)

@@ -35,6 +35,7 @@ func newInput(m *onnx.Model, file verify.File) (*input, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", file.Path, err)
 	}
+	file.Opset = inside.Opset("")
 	return &input{inside, file, m.Files()}, nil
 }
 
