@@ -276,6 +276,36 @@ func TestInventedInputs(t *testing.T) {
 	want(t, outputs(t, m, b), []float32{2}, []float32{1})
 }
 
+// TestNoElements: an output may be empty.
+func TestNoElements(t *testing.T) {
+	g := newGraph(10)
+	m, b := decode(t, g.bytes(t, g.node("NonMaxSuppression", "y", g.input("boxes", 1, 2, 4), g.input("scores", 1, 1, 2))))
+	set(t, m, 0, tensor.New(tensor.WithShape(1, 2, 4), tensor.WithBacking(make([]float32, 8))))
+	set(t, m, 1, tensor.New(tensor.WithShape(1, 1, 2), tensor.WithBacking(make([]float32, 2))))
+	if err := b.Run(); err != nil {
+		t.Fatal(err)
+	}
+	list, err := m.GetOutputTensors()
+	if err != nil || !slices.Equal(list[0].Shape(), []int{0, 3}) || len(list[0].Data().([]int64)) != 0 {
+		t.Errorf("got %v, %v; want an int64 tensor of shape [0 3]", list, err)
+	}
+}
+
+// TestHalfPrecision: a carrier's float16 crosses as float32.
+func TestHalfPrecision(t *testing.T) {
+	g := newGraph(13)
+	x := g.AddInput("x", onnx.TensorOf(onnx.Float16, onnx.Fixed(2)))
+	y := g.node("Neg", "y", x)
+	y.Type = onnx.TensorOf(onnx.Float16, onnx.Fixed(2))
+	wrapped, err := zq.Wrap(g.bytes(t, y))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, b := decode(t, wrapped)
+	set(t, m, 0, vector(1, 1+1.0/4096))
+	want(t, outputs(t, m, b), []float32{-1, -1})
+}
+
 // TestSizes: dimensions that are not fixed, which the decoder drops, may be of any size; ranks may not.
 func TestSizes(t *testing.T) {
 	g := newGraph(9)

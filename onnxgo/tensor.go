@@ -146,6 +146,9 @@ func dense[E any](v []E, dims []int64) tensor.Tensor {
 	for i, d := range dims {
 		shape[i] = int(d)
 	}
+	if v == nil {
+		v = []E{} // no memory at all it would take for no memory yet
+	}
 	return tensor.New(tensor.WithShape(shape...), tensor.WithBacking(v))
 }
 
