@@ -23,10 +23,11 @@ type program struct {
 
 // A port joins a value to an input or output of the engine's graph.
 type port struct {
-	value *value
-	name  string
-	elem  onnx.DataType
-	rank  int // of an input for which the graph was compiled; -1: any
+	value  *value
+	name   string
+	elem   onnx.DataType
+	rank   int  // of an input for which the graph was compiled; -1: any
+	scalar bool // stated to be one; gorgonia has the shape (1) for scalars too
 }
 
 // compile makes the program of what was decoded.
@@ -64,7 +65,7 @@ func carried(p *program, op *operation) (*onnx.Model, error) {
 		}
 		in := port{value: op.operands[i], name: v.Name(), rank: -1}
 		if v.Type != nil {
-			in.elem = v.Type.Elem
+			in.elem, in.scalar = v.Type.Elem, v.Type.Shape != nil && len(v.Type.Shape) == 0
 		}
 		p.inputs = append(p.inputs, in)
 	}
@@ -90,7 +91,7 @@ func (b *Backend) graph(p *program, inputs []*value) (*onnx.Model, error) {
 			return nil, fmt.Errorf("%w: input %q: %w", engine.ErrInput, v.name, err)
 		}
 		known[v] = g.AddInput(v.name, t)
-		p.inputs = append(p.inputs, port{v, v.name, t.Elem, len(t.Shape)})
+		p.inputs = append(p.inputs, port{value: v, name: v.name, elem: t.Elem, rank: len(t.Shape)})
 	}
 	for _, n := range b.nodes {
 		if v := n.value; v != nil && v.constant && known[v] == nil {
@@ -206,6 +207,9 @@ func (p *program) run(ctx context.Context) error {
 		t, err := toTensor(in.value.tensor, in.elem)
 		if err != nil {
 			return fmt.Errorf("%w: input %q: %w", engine.ErrInput, in.value.name, err)
+		}
+		if in.scalar && t.Len() == 1 {
+			t = t.Reshaped()
 		}
 		p.feeds[in.name] = t
 	}

@@ -37,7 +37,7 @@ func TestCases(t *testing.T) {
 	for _, newCase := range all {
 		c := newCase()
 		t.Run(c.Title, func(t *testing.T) {
-			err := runCase(c)
+			err := runCase(c, c.ModelB)
 			reason, listed := notImplemented[c.Title]
 			var not *onnxgo.ErrNotImplemented
 			switch {
@@ -55,10 +55,25 @@ func TestCases(t *testing.T) {
 	t.Logf("%d of %d cases pass, %d are not implemented", passed, len(all), len(notImplemented))
 }
 
-func runCase(c *testbackend.TestCase) error {
+// TestCasesInCarriers: there is nothing that the decoder cannot express in a carrier.
+func TestCasesInCarriers(t *testing.T) {
+	for _, newCase := range testbackend.GetAllRegisteredTests() {
+		c := newCase()
+		wrapped, err := zq.Wrap(c.ModelB)
+		if err == nil {
+			err = runCase(c, wrapped)
+		}
+		if err != nil {
+			t.Errorf("%s: %v", c.Title, err)
+		}
+	}
+}
+
+// runCase runs a case on a model: its own, or a carrier of that.
+func runCase(c *testbackend.TestCase, file []byte) error {
 	backend := zq.New()
 	model := onnxgo.NewModel(backend)
-	if err := model.UnmarshalBinary(c.ModelB); err != nil {
+	if err := model.UnmarshalBinary(file); err != nil {
 		return err
 	}
 	for i, in := range c.Input {
