@@ -190,10 +190,10 @@ func TestDamaged(t *testing.T) {
 }
 
 func FuzzUnpack(f *testing.F) {
-	m, err := onnx.Read("../../testmodels/mlp-digits/model.onnx")
-	if err != nil {
-		f.Fatal(err)
-	}
+	g := onnx.NewGraph("g")
+	x := g.AddInput("x", onnx.TensorOf(onnx.Float32, onnx.Fixed(2)))
+	g.AddOutput(g.Append(onnx.NodeSpec{Op: "Add", Inputs: []*onnx.Value{x, g.AddConst("w", onnx.Of([]float32{1, 2}))}, Outputs: []string{"y"}}).Output(0))
+	m := &onnx.Model{IRVersion: 8, Opsets: []onnx.Opset{{Version: 13}}, Graph: g}
 	c, err := carrier.Pack(m)
 	if err != nil {
 		f.Fatal(err)
