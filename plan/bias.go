@@ -35,9 +35,11 @@ func (m *planner) correctBiases() error {
 	float, quantized := make([]quantize.ChannelMean, len(sites)), make([]quantize.ChannelMean, len(sites))
 	taps := map[string]func(*onnx.Tensor){}
 	for i, s := range sites {
-		out := s.Node.Output(0).Name()
-		taps[out] = func(t *onnx.Tensor) { observeMean(&float[i], t) }
+		taps[s.Node.Output(0).Name()] = func(t *onnx.Tensor) { observeMean(&float[i], t) }
 	}
+	var p quantize.Params // of the input that is turned to codes next: all sites share the memory
+	var codes []uint8
+	seen := simulate(func(dst, x []float32, _ int) { roundTrip(dst, x, p, &codes) })
 	n := m.affordable(6, leastBiasSamples, min(mostBiasSamples, m.Calibration.Len())) // two networks, and room for the rest
 	for k := range n {
 		m.Progress("correcting biases", k, n)
@@ -54,9 +56,9 @@ func (m *planner) correctBiases() error {
 			outputs = all
 			for i, s := range sites {
 				in, out := s.Node.Input(s.Input()), s.Node.Output(0).Name()
-				x := simulate(static(m.params[in].Params()))(all[in.Name()])
+				p = m.params[in].Params()
 				y, err := m.runner.program.Run(m.ctx, nil, &engine.RunOptions{
-					Known: map[string]*onnx.Tensor{in.Name(): x}, Override: m.simW[s], Outputs: []string{out},
+					Known: map[string]*onnx.Tensor{in.Name(): seen(all[in.Name()])}, Override: m.simW[s], Outputs: []string{out},
 				})
 				if err != nil {
 					return err
