@@ -226,13 +226,7 @@ const maxProbeSteps = 1 << 24
 
 // tryProbe runs the first sample of a sequence.
 func tryProbe(ctx context.Context, p *engine.Program, set *data.Set, sequence int) error {
-	for s := range set.Sequence(sequence) {
-		feeds, err := s.Feeds(nil)
-		if err != nil {
-			return err
-		}
-		_, err = p.Run(ctx, feeds, &engine.RunOptions{MaxSteps: maxProbeSteps})
-		return err
-	}
-	return nil
+	return set.Run(sequence, 1, func(_ *data.Sample, feeds map[string]*onnx.Tensor) (map[string]*onnx.Tensor, error) {
+		return p.Run(ctx, feeds, &engine.RunOptions{MaxSteps: maxProbeSteps})
+	})
 }

@@ -6,17 +6,16 @@
 // stateful models only: without Options.State every sample is a sequence of its own.
 //
 //	for i := range set.Len() {
-//		var outputs map[string]*onnx.Tensor
-//		for sample := range set.Sequence(i) {
-//			feeds, err := sample.Feeds(outputs)
-//			...
-//			outputs, err = run(feeds)
-//		}
+//		err := set.Run(i, 0, func(_ *data.Sample, feeds map[string]*onnx.Tensor) (outputs map[string]*onnx.Tensor, err error) {
+//			return program.Run(ctx, feeds, nil)
+//		})
+//		...
 //	}
 package data
 
 import (
 	"errors"
+	"fmt"
 	"iter"
 	"slices"
 
@@ -84,6 +83,27 @@ func (s *Set) Samples() int {
 
 // Sequence iterates over the samples of sequence i in order.
 func (s *Set) Sequence(i int) iter.Seq[*Sample] { return slices.Values(s.sequences[i]) }
+
+// Run takes the samples of sequence i through a model in order, at most limit of them where that is not 0: run computes the
+// outputs for the feeds of a sample, and from them come the states that the next sample is fed with. Its errors are told with
+// the sample's name.
+func (s *Set) Run(i, limit int, run func(sample *Sample, feeds map[string]*onnx.Tensor) (outputs map[string]*onnx.Tensor, err error)) error {
+	samples := s.sequences[i]
+	if limit > 0 {
+		samples = samples[:min(limit, len(samples))]
+	}
+	var outputs map[string]*onnx.Tensor
+	for _, sample := range samples {
+		feeds, err := sample.Feeds(outputs)
+		if err != nil {
+			return err
+		}
+		if outputs, err = run(sample, feeds); err != nil {
+			return fmt.Errorf("%s: %w", sample.Name, err)
+		}
+	}
+	return nil
+}
 
 // From holdBackFrom sequences on, one in heldBackEvery is kept from calibration.
 const (

@@ -621,6 +621,39 @@ func TestState(t *testing.T) {
 	}
 }
 
+func TestRun(t *testing.T) {
+	files := map[string]any{}
+	for i := range 4 {
+		files[fmt.Sprintf("d/a/%d.npz", i)] = arrays{"x": marked[float32](0, 3, 2)}
+	}
+	write(t, files)
+	s, err := Open("d", statefulModel(), Options{State: map[string]string{"hn": "h"}, Values: map[string]string{"sr": "8000"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop := errors.New("stop")
+	for _, c := range []struct {
+		limit int
+		stop  string
+		want  []float32 // the states that are fed
+	}{{0, "", []float32{0, 1, 2, 3}}, {2, "", []float32{0, 1}}, {9, "", []float32{0, 1, 2, 3}}, {0, "d/a/1.npz", []float32{0, 1}}} {
+		var got []float32
+		err := s.Run(0, c.limit, func(sample *Sample, feeds map[string]*onnx.Tensor) (map[string]*onnx.Tensor, error) {
+			got = append(got, onnx.Data[float32](feeds["h"])[0])
+			if sample.Name == c.stop {
+				return nil, stop
+			}
+			return map[string]*onnx.Tensor{"hn": marked[float32](float32(len(got)), 2, 3, 4)}, nil
+		})
+		if !slices.Equal(got, c.want) {
+			t.Errorf("limit %d, stop %q: states %v, want %v", c.limit, c.stop, got, c.want)
+		}
+		if c.stop == "" && err != nil || c.stop != "" && (!errors.Is(err, stop) || err.Error() != c.stop+": stop") {
+			t.Errorf("limit %d, stop %q: %v", c.limit, c.stop, err)
+		}
+	}
+}
+
 func TestStateOfUnknownShape(t *testing.T) {
 	g := statefulModel()
 	g.Value("h").Type = onnx.TensorOf(onnx.Float32)

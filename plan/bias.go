@@ -3,6 +3,7 @@ package plan
 import (
 	"errors"
 
+	"github.com/zqonnx/zqonnx/data"
 	"github.com/zqonnx/zqonnx/engine"
 	"github.com/zqonnx/zqonnx/onnx"
 	"github.com/zqonnx/zqonnx/quantize"
@@ -43,17 +44,11 @@ func (m *planner) correctBiases() error {
 	n := m.affordable(6, leastBiasSamples, min(mostBiasSamples, m.Calibration.Len())) // two networks, and room for the rest
 	for k := range n {
 		m.Progress("correcting biases", k, n)
-		var outputs map[string]*onnx.Tensor
-		for sample := range m.Calibration.Sequence(k * m.Calibration.Len() / n) {
-			feeds, err := sample.Feeds(outputs)
-			if err != nil {
-				return err
-			}
+		err := m.Calibration.Run(k*m.Calibration.Len()/n, 0, func(_ *data.Sample, feeds map[string]*onnx.Tensor) (map[string]*onnx.Tensor, error) {
 			all, err := m.runner.program.Run(m.ctx, feeds, &engine.RunOptions{Tap: taps, Outputs: append(m.runner.program.Outputs(), inputs...)})
 			if err != nil {
-				return err
+				return nil, err
 			}
-			outputs = all
 			for i, s := range sites {
 				in, out := s.Node.Input(s.Input()), s.Node.Output(0).Name()
 				p = m.params[in].Params()
@@ -61,10 +56,14 @@ func (m *planner) correctBiases() error {
 					Known: map[string]*onnx.Tensor{in.Name(): seen(all[in.Name()])}, Override: m.simW[s], Outputs: []string{out},
 				})
 				if err != nil {
-					return err
+					return nil, err
 				}
 				observeMean(&quantized[i], y[out])
 			}
+			return all, nil
+		})
+		if err != nil {
+			return err
 		}
 	}
 	for i, s := range sites {

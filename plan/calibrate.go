@@ -13,7 +13,6 @@ import (
 // Statistics are what calibration gathers: a collector for every watched tensor and the mean of every channel of the
 // inputs of weighted nodes.
 type Statistics struct {
-	Samples int
 	tensors map[string]quantize.Collector
 }
 
@@ -35,19 +34,16 @@ func calibrate(ctx context.Context, p *engine.Program, set *data.Set, rule quant
 			}
 		}
 	}
-	total := set.Samples()
+	done, total := 0, set.Samples()
 	for i := range set.Len() {
-		var outputs map[string]*onnx.Tensor
-		for s := range set.Sequence(i) {
-			feeds, err := s.Feeds(outputs)
-			if err != nil {
-				return nil, err
-			}
-			if outputs, err = p.Run(ctx, feeds, &engine.RunOptions{Tap: taps}); err != nil {
-				return nil, fmt.Errorf("%s: %w", s.Name, err)
-			}
-			st.Samples++
-			progress(st.Samples, total)
+		err := set.Run(i, 0, func(_ *data.Sample, feeds map[string]*onnx.Tensor) (map[string]*onnx.Tensor, error) {
+			outputs, err := p.Run(ctx, feeds, &engine.RunOptions{Tap: taps})
+			done++
+			progress(done, total)
+			return outputs, err
+		})
+		if err != nil {
+			return nil, err
 		}
 	}
 	return st, nil

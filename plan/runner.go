@@ -66,26 +66,18 @@ func newRunner(ctx context.Context, m *onnx.Model, p *engine.Program, set *data.
 	}
 	each := (limit + set.Len() - 1) / max(set.Len(), 1) // of every sequence
 	for i := range min(limit, set.Len()) {
-		var outputs map[string]*onnx.Tensor
-		k := 0
 		r.sequences = append(r.sequences, i*set.Len()/min(limit, set.Len()))
-		for s := range set.Sequence(r.sequences[i]) {
-			if k == each {
-				break
-			}
-			k++
-			feeds, err := s.Feeds(outputs)
-			if err != nil {
-				return nil, err
-			}
+		err := set.Run(r.sequences[i], each, func(_ *data.Sample, feeds map[string]*onnx.Tensor) (map[string]*onnx.Tensor, error) {
 			count := &engine.Snapshot{MaxBytes: 1}
-			if outputs, err = p.Run(ctx, feeds, &engine.RunOptions{Tap: taps, Record: count}); err != nil {
-				return nil, fmt.Errorf("%s: %w", s.Name, err)
-			}
+			outputs, err := p.Run(ctx, feeds, &engine.RunOptions{Tap: taps, Record: count})
 			if len(r.trials) == 0 {
 				r.values = float64(count.Seen() / 4)
 			}
 			r.trials = append(r.trials, trial{feeds, outputs})
+			return outputs, err
+		})
+		if err != nil {
+			return nil, err
 		}
 	}
 	return r, nil

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/zqonnx/zqonnx/data"
 	"github.com/zqonnx/zqonnx/engine"
 	"github.com/zqonnx/zqonnx/onnx"
 	"github.com/zqonnx/zqonnx/quantize"
@@ -238,18 +239,12 @@ func (m *planner) gather(all []*solvable) error {
 		for range m.Calibration.Sequence(k) {
 			steps++
 		}
-		var outputs map[string]*onnx.Tensor
-		for sample := range m.Calibration.Sequence(k) {
-			feeds, err := sample.Feeds(outputs)
-			if err != nil {
-				return err
-			}
-			if outputs, err = m.runner.program.Run(m.ctx, feeds, &engine.RunOptions{Tap: taps}); err != nil {
-				return err
-			}
-		}
-		if failed != nil {
-			return failed
+		err := m.Calibration.Run(k, 0, func(_ *data.Sample, feeds map[string]*onnx.Tensor) (map[string]*onnx.Tensor, error) {
+			outputs, err := m.runner.program.Run(m.ctx, feeds, &engine.RunOptions{Tap: taps})
+			return outputs, cmp.Or(err, failed)
+		})
+		if err != nil {
+			return err
 		}
 	}
 	for _, sources := range inputs {

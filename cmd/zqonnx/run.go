@@ -81,25 +81,22 @@ func (j *runJob) run(ctx context.Context) error {
 	written := map[string]string{}
 	done := 0
 	for i := range j.set.Len() {
-		var outputs map[string]*onnx.Tensor
-		for s := range j.set.Sequence(i) {
+		err := j.set.Run(i, 0, func(s *data.Sample, feeds map[string]*onnx.Tensor) (map[string]*onnx.Tensor, error) {
 			name := j.files(s.Name)
 			if other, taken := written[name]; taken {
-				return fmt.Errorf("%w: %s and %s would both be written to %s", data.ErrBadData, other, s.Name, name)
+				return nil, fmt.Errorf("%w: %s would be written to %s as well", data.ErrBadData, other, name)
 			}
 			written[name] = s.Name
-			feeds, err := s.Feeds(outputs)
-			if err != nil {
-				return err
-			}
-			if outputs, err = j.program.Run(ctx, feeds, nil); err != nil {
-				return fmt.Errorf("%s: %w", s.Name, err)
-			}
-			if err := j.write(name, outputs); err != nil {
-				return err
+			outputs, err := j.program.Run(ctx, feeds, nil)
+			if err == nil {
+				err = j.write(name, outputs)
 			}
 			done++
 			j.env.progress.update("running", done, j.set.Samples())
+			return outputs, err
+		})
+		if err != nil {
+			return err
 		}
 	}
 	return nil
