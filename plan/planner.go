@@ -55,6 +55,7 @@ type planner struct {
 	prep   *Prepared
 	graph  *onnx.Graph
 	sites  []*Site
+	site   map[*onnx.Node]*Site
 	keys   map[*onnx.Node]string
 	layout *layout
 	params map[*onnx.Value]Activation
@@ -83,10 +84,13 @@ func Make(ctx context.Context, prep *Prepared, o Options) (*Plan, error) {
 		o.Progress = func(string, int, int) {}
 	}
 	m := &planner{
-		Options: o, ctx: ctx, prep: prep, graph: prep.Model.Graph, sites: Survey(prep.Model),
+		Options: o, ctx: ctx, prep: prep, graph: prep.Model.Graph, sites: Survey(prep.Model), site: map[*onnx.Node]*Site{},
 		scheme: map[*Site]Scheme{}, why: map[*onnx.Node]Reason{}, float: map[*onnx.Value]bool{},
 		params: map[*onnx.Value]Activation{}, simW: map[*Site]change{}, weightValues: map[int][]float32{}, keys: prep.Model.Graph.Keys(),
 		cheaper: map[*Site]float64{}, unpaid: map[*Site]Reason{}, sqnr: map[string]float64{}, guarded: map[*onnx.Value]Reason{}, correction: map[*Site][]float32{}, rounding: map[*Site]string{}, learned: map[*Site]map[string]*quantize.Weights{},
+	}
+	for _, s := range m.sites {
+		m.site[s.Node] = s
 	}
 	m.filter()
 	if err := m.measureShapes(); err != nil {
@@ -188,9 +192,8 @@ func (m *planner) initial(s *Site) Scheme {
 	switch {
 	case s.Kind == Recurrent && m.Activations != ModeFloat:
 		return Dynamic
-	case s.Kind == Conv && m.Calibration != nil && (m.Activations == ModeAuto || m.Activations == ModeStatic) && s.Node.Graph() == m.graph && biasIsConstant(s.Node):
-		return Static
-	case s.Kind == Product && m.Calibration != nil && (m.Activations == ModeAuto || m.Activations == ModeStatic) && s.Node.Graph() == m.graph && biasIsConstant(s.Node):
+	case (s.Kind == Conv || s.Kind == Product) && m.Calibration != nil && (m.Activations == ModeAuto || m.Activations == ModeStatic) &&
+		s.Node.Graph() == m.graph && biasIsConstant(s.Node):
 		return Static
 	case s.Kind == Product && m.Activations == ModeDynamic:
 		return Dynamic
@@ -368,6 +371,11 @@ func (m *planner) pay() {
 // costs are microseconds of one product or convolution in the target.
 type costs struct{ float, token, blocked, dynamic, static float64 }
 
+// numbers are those of a product in reasons.
+func (c costs) numbers() map[string]float64 {
+	return map[string]float64{"float_us": round(c.float), "token_us": round(c.token), "dynamic_us": round(c.dynamic)}
+}
+
 // cost estimates a product at the shapes of the first sample.
 func (m *planner) cost(s *Site) costs {
 	w := s.Weight(0).Const().Dims
@@ -466,13 +474,9 @@ const initialH = 5
 // plan writes the decisions down.
 func (m *planner) plan() *Plan {
 	p := &Plan{Schema: Schema, Target: m.Target.Name, Opset: m.opset()}
-	bySite := map[*onnx.Node]*Site{}
-	for _, s := range m.sites {
-		bySite[s.Node] = s
-	}
 	for n := range m.graph.AllNodes() {
 		d := Node{Key: m.keys[n], Op: n.Op, Scheme: Float, Reason: m.why[n]}
-		s := bySite[n]
+		s := m.site[n]
 		switch {
 		case m.layout != nil && m.layout.fused[n] != nil:
 			d.Scheme = Fused
@@ -522,8 +526,7 @@ func (m *planner) reason(s *Site) Reason {
 		if s.Kind == Recurrent {
 			return Reason{ID: "integer-lstm", Text: "com.microsoft.DynamicQuantizeLSTM runs its products in integers"}
 		}
-		c := m.cost(s)
-		return Reason{ID: "integers-pay", Text: "its constant operand makes integers pay", Numbers: map[string]float64{"float_us": round(c.float), "token_us": round(c.token), "dynamic_us": round(c.dynamic)}}
+		return Reason{ID: "integers-pay", Text: "its constant operand makes integers pay", Numbers: m.cost(s).numbers()}
 	}
 	return m.storedReason(s)
 }
@@ -538,8 +541,7 @@ func (m *planner) storedReason(s *Site) Reason {
 	case m.unpaid[s].ID != "":
 		return m.unpaid[s]
 	case s.Kind == Product && m.Activations == ModeAuto:
-		c := m.cost(s)
-		return Reason{ID: "stored", Text: "weights stored in 8 bits, computed in float: integers would not be faster here", Numbers: map[string]float64{"float_us": round(c.float), "token_us": round(c.token), "dynamic_us": round(c.dynamic)}}
+		return Reason{ID: "stored", Text: "weights stored in 8 bits, computed in float: integers would not be faster here", Numbers: m.cost(s).numbers()}
 	case s.Kind == Conv && m.Calibration == nil:
 		return Reason{ID: "stored-no-data", Text: "weights stored in 8 bits, computed in float: static integers need --calib"}
 	case s.Kind == Table:

@@ -36,9 +36,11 @@ func (l *layout) regions() []*region {
 		r.tensors = append(r.tensors, v)
 	}
 	var all []*region
+	seen := map[*region]bool{}
 	for _, v := range l.tensors {
 		for _, n := range l.sharing(v) {
-			if r := of[n]; !slices.Contains(all, r) {
+			if r := of[n]; !seen[r] {
+				seen[r] = true
 				all = append(all, r)
 			}
 		}
@@ -66,18 +68,14 @@ func (m *planner) dropUnpaid() bool {
 	if m.Activations != ModeAuto || m.runner == nil || m.Target.Convs == nil {
 		return false
 	}
-	sites := map[*onnx.Node]*Site{}
-	for _, s := range m.sites {
-		sites[s.Node] = s
-	}
 	found := false
 	for _, r := range m.layout.regions() {
-		float, static := m.regionCost(r, sites)
+		float, static := m.regionCost(r)
 		if static <= float {
 			continue
 		}
 		for _, n := range r.nodes {
-			s := sites[n]
+			s := m.site[n]
 			if s == nil || m.scheme[s] != Static {
 				continue
 			}
@@ -95,10 +93,10 @@ func (m *planner) dropUnpaid() bool {
 
 // regionCost estimates the microseconds of a region's convolutions and products in float and in integers, each with what it
 // costs to enter and to leave. Nodes between them count as equal in both.
-func (m *planner) regionCost(r *region, sites map[*onnx.Node]*Site) (float, static float64) {
+func (m *planner) regionCost(r *region) (float, static float64) {
 	convs := m.Target.Convs
 	for _, n := range r.nodes {
-		s := sites[n]
+		s := m.site[n]
 		switch {
 		case s == nil:
 		case s.Kind == Conv:
