@@ -300,8 +300,13 @@ func (l *layout) apply(g *onnx.Graph) {
 			}
 		}
 	}
+	first := map[*onnx.Node]bool{} // nodes that make channels first, whatever their takers get
+	for _, b := range l.borders {
+		first[b.node] = first[b.node] || b.input < 0
+	}
 	for n := range g.Nodes() {
 		switch {
+		case first[n]:
 		case n.Op == "Concat" || n.Op == "QLinearConcat":
 			if rank := int64(rewrite.Rank(n.Output(0))); l.isLast(n.Output(0)) {
 				axis := n.Int("axis", 0)
@@ -353,6 +358,7 @@ func (l *layout) apply(g *onnx.Graph) {
 				u.Node.SetInput(u.Index, out)
 			}
 		}
+		l.root[out] = l.find(v) // borders behind it find the class of what they take
 		l.last[out] = true
 	}
 }

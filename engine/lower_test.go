@@ -314,6 +314,36 @@ func TestLayoutsChangeNoBit(t *testing.T) {
 	}
 }
 
+// TestLayoutsBehindTheInput: what takes the graph's input, whose channels come first, makes channels first, whatever its takers
+// want; those that want channels first get them, though others do not.
+func TestLayoutsBehindTheInput(t *testing.T) {
+	model := func(known bool) *onnx.Model {
+		n := newNet(1, 4, 6, 6)
+		if !known {
+			n.x.Type = &onnx.Type{Elem: onnx.Float32}
+		}
+		list := func(v ...*onnx.Value) []*onnx.Value { return v }
+		conv := func(out string, v *onnx.Value) *onnx.Value {
+			return n.op("Conv", out, list(v, n.con(randomFloats(n.r, 4, 4, 1, 1))))
+		}
+		a := n.op("Mul", "a", list(n.x, n.con(randomFloats(n.r, 4, 1, 1))))
+		b := n.op("Concat", "b", list(n.x, n.x), onnx.AttrI("axis", 2))
+		c := n.op("Tanh", "c", list(n.x))
+		outputs := list(n.op("Mul", "d", list(c, n.con(randomFloats(n.r, 6))))) // wants channels first of what others want last
+		for i, v := range list(a, a, b, b, c, c, c) {
+			outputs = append(outputs, conv(fmt.Sprint("out", i), v))
+		}
+		return n.model(outputs...)
+	}
+	feeds := map[string]*onnx.Tensor{"x": randomFloats(rand.New(rand.NewPCG(5, 6)), 1, 4, 6, 6)}
+	got, want := ran(t, compiled(t, model(true), Options{}), feeds, nil), ran(t, compiled(t, model(false), Options{}), feeds, nil)
+	for name := range want {
+		if d := cmp.Diff(onnx.Data[float32](want[name]), onnx.Data[float32](got[name])); d != "" {
+			t.Errorf("%s: %s", name, d)
+		}
+	}
+}
+
 // TestDoubleConvolutionsStayChannelsFirst: the float64 kernel knows one layout.
 func TestDoubleConvolutionsStayChannelsFirst(t *testing.T) {
 	model := func(dt onnx.DataType) *onnx.Model {
