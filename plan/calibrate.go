@@ -10,22 +10,19 @@ import (
 	"github.com/zqonnx/zqonnx/quantize"
 )
 
-// Statistics are what calibration gathers: a collector for every watched tensor and the mean of every channel of the
-// inputs of weighted nodes.
-type Statistics struct {
-	tensors map[string]quantize.Collector
-}
+// statistics are what calibration gathers: a collector for every watched tensor, by name.
+type statistics map[string]quantize.Collector
 
 // calibrate runs the float model over the whole set and gathers statistics of the named tensors, one sample at a time.
-func calibrate(ctx context.Context, p *engine.Program, set *data.Set, rule quantize.RangeRule, names []string, progress func(done, of int)) (*Statistics, error) {
-	st := &Statistics{tensors: map[string]quantize.Collector{}}
+func calibrate(ctx context.Context, p *engine.Program, set *data.Set, rule quantize.RangeRule, names []string, progress func(done, of int)) (statistics, error) {
+	st := statistics{}
 	taps := map[string]func(*onnx.Tensor){}
 	for _, name := range names {
 		c, err := rule.NewCollector()
 		if err != nil {
 			return nil, err
 		}
-		st.tensors[name] = c
+		st[name] = c
 		if p.Has(name) {
 			taps[name] = func(t *onnx.Tensor) {
 				if t.Type == onnx.Float32 {
@@ -51,7 +48,7 @@ func calibrate(ctx context.Context, p *engine.Program, set *data.Set, rule quant
 
 // activation returns the parameters of a tensor. A fixed range (Softmax, Sigmoid) is [0, fixed) in 256 steps; bound cuts
 // the range from above, so that a Clip before the QuantizeLinear is redundant.
-func (st *Statistics) activation(v *onnx.Value, rule quantize.RangeRule, fixed, bound float32) (Activation, error) {
+func (st statistics) activation(v *onnx.Value, rule quantize.RangeRule, fixed, bound float32) (Activation, error) {
 	if fixed > 0 {
 		return Activation{Type: "uint8", Scale: fixed / 256, Range: [2]float32{0, fixed}}, nil
 	}
@@ -62,7 +59,7 @@ func (st *Statistics) activation(v *onnx.Value, rule quantize.RangeRule, fixed, 
 			return Activation{}, err
 		}
 		c.Observe(onnx.Data[float32](t))
-	} else if c = st.tensors[v.Name()]; c == nil {
+	} else if c = st[v.Name()]; c == nil {
 		return Activation{}, fmt.Errorf("tensor %q was not calibrated", v.Name())
 	}
 	lo, hi, err := rule.Range(c, quantize.Uint8)

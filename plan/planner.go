@@ -59,7 +59,7 @@ type planner struct {
 	keys   map[*onnx.Node]string
 	layout *layout
 	params map[*onnx.Value]Activation
-	stats  *Statistics
+	stats  statistics
 	runner *runner
 
 	scheme map[*Site]Scheme

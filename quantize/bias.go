@@ -113,8 +113,3 @@ func CorrectBias(bias []float32, meanFloat, meanQuantized []float64) ([]float32,
 	}
 	return r, nil
 }
-
-// KeepCorrection says whether a correction stays, given the layer's loss
-// without it and with it: a correction that raises the loss, or whose loss is
-// not a number, is undone.
-func KeepCorrection(without, with float64) bool { return with <= without }

@@ -72,9 +72,6 @@ func (m *ChannelMean) Merge(o *ChannelMean) error {
 	return nil
 }
 
-// Count is the number of values seen per channel.
-func (m *ChannelMean) Count() uint64 { return m.count }
-
 // Means returns the mean of every channel: the exact sum divided by the count,
 // rounded to float64. ErrNonFinite if NaN or Inf was seen, ErrNoValues if nothing.
 func (m *ChannelMean) Means() ([]float64, error) {
