@@ -26,6 +26,7 @@ func floatLayers(prep *plan.Prepared, p *plan.Plan) []verify.Layer {
 			}
 		}
 	}
+	equal, scaled := equalised(prep, p)
 	var layers []verify.Layer
 	for _, d := range p.Nodes {
 		n := byKey[d.Key]
@@ -36,7 +37,7 @@ func floatLayers(prep *plan.Prepared, p *plan.Plan) []verify.Layer {
 		if v := ends[n]; v != nil {
 			out = v
 		}
-		l := verify.Layer{Key: d.Key, Op: d.Op, Scheme: string(d.Scheme), Reason: d.Reason.Text, Float: original(prep.Trace, out), Weights: verify.WeightsOf(n)}
+		l := verify.Layer{Key: d.Key, Op: d.Op, Scheme: string(d.Scheme), Reason: d.Reason.Text, Float: original(prep.Trace, out), Weights: verify.WeightsOf(equal[d.Key]), Scaled: scaled}
 		for _, in := range n.Inputs() {
 			if in == nil || in.Const() != nil {
 				continue
@@ -48,6 +49,35 @@ func floatLayers(prep *plan.Prepared, p *plan.Plan) []verify.Layer {
 		layers = append(layers, l)
 	}
 	return layers
+}
+
+// equalised returns the nodes of the float model as the plan equalises it, by key, and what becomes of the tensors of the input
+// model that are scaled there. Where the plan does not fit, emit tells.
+func equalised(prep *plan.Prepared, p *plan.Plan) (map[string]*onnx.Node, map[string]func(*onnx.Tensor) *onnx.Tensor) {
+	m := prep.Model.Clone()
+	done, _ := plan.CarryOut(p.Equalised, m)
+	nodes := map[string]*onnx.Node{}
+	for n, key := range m.Graph.Keys() {
+		nodes[key] = n
+	}
+	scaled := map[string]func(*onnx.Tensor) *onnx.Tensor{}
+	for i, s := range done {
+		for _, v := range s.Values {
+			was := prep.Model.Graph.Value(v.Name())
+			if was == nil {
+				continue // in a subgraph, where no layers are
+			}
+			name := original(prep.Trace, was)
+			before := scaled[name]
+			scaled[name] = func(t *onnx.Tensor) *onnx.Tensor {
+				if before != nil {
+					t = before(t)
+				}
+				return s.Divided(v, t, p.Equalised[i].Scales)
+			}
+		}
+	}
+	return nodes, scaled
 }
 
 // original returns the input model's name for a tensor; "" when it has none.

@@ -35,6 +35,7 @@ type Options struct {
 	Target      *target.Target // nil: ONNX Runtime on x86-64
 	Activations plan.Mode      // "": auto
 	Range       quantize.RangeRule
+	Equalize    plan.Equalize // "": auto
 	Guard       plan.Guard
 	Include     []string // globs over node keys and output tensors
 	Exclude     []string
@@ -80,7 +81,7 @@ func Quantize(ctx context.Context, m *onnx.Model, o Options) (*Result, error) {
 	p := o.Plan
 	if p == nil {
 		p, err = plan.Make(ctx, prep, plan.Options{
-			Target: o.Target, Activations: o.Activations, Range: o.Range, Calibration: s.calibration, Probes: s.probes,
+			Target: o.Target, Activations: o.Activations, Range: o.Range, Equalize: o.Equalize, Calibration: s.calibration, Probes: s.probes,
 			Include: o.Include, Exclude: o.Exclude, ExcludeOps: o.ExcludeOps, Program: s.program, Threads: o.Threads, Guard: o.Guard, Progress: o.Progress,
 		})
 		if err != nil {
@@ -118,6 +119,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Activations == "" {
 		o.Activations = plan.ModeAuto
+	}
+	if o.Equalize == "" {
+		o.Equalize = plan.EqualizeAuto
 	}
 	if o.Range.Method == "" {
 		o.Range.Method = "minmax"

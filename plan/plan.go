@@ -43,7 +43,9 @@ type Plan struct {
 	SHA256 string `json:"model_sha256"` // of the input file
 	Target string `json:"target"`
 	Opset  int64  `json:"opset,omitempty"` // the model is raised to it at least; 0: no wish
-	Nodes  []Node `json:"nodes"`
+	// Equalised scales the float model before anything is quantized, in this order.
+	Equalised []Equalisation `json:"equalised,omitempty"`
+	Nodes     []Node         `json:"nodes"`
 }
 
 // A Node is the decision for one node.

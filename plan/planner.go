@@ -37,6 +37,7 @@ type Options struct {
 	Target      *target.Target
 	Activations Mode
 	Range       quantize.RangeRule
+	Equalize    Equalize  // "": auto
 	Calibration *data.Set // real samples; nil: none
 	Probes      *data.Set // used for measuring when there is no calibration; nil: rules only
 	Include     []string  // globs over keys and output tensors: only these; empty: all
@@ -74,6 +75,7 @@ type planner struct {
 	sqnr       map[string]float64 // of each candidate of the guard, alone
 	guarded    map[*onnx.Value]Reason
 	correction map[*Site][]float32
+	equalised  []Equalisation                         // done to prep already
 	rounding   map[*Site]string                       // the best measured
 	learned    map[*Site]map[string]*quantize.Weights // codes found from data, by rounding
 }
@@ -82,6 +84,12 @@ type planner struct {
 func Make(ctx context.Context, prep *Prepared, o Options) (*Plan, error) {
 	if o.Progress == nil {
 		o.Progress = func(string, int, int) {}
+	}
+	o.Equalize = cmp.Or(o.Equalize, EqualizeAuto)
+	if o.Equalize != EqualizeNone {
+		private := *prep
+		private.Model = prep.Model.Clone() // whose constants are scaled
+		prep = &private
 	}
 	m := &planner{
 		Options: o, ctx: ctx, prep: prep, graph: prep.Model.Graph, sites: Survey(prep.Model), site: map[*onnx.Node]*Site{},
@@ -100,6 +108,9 @@ func Make(ctx context.Context, prep *Prepared, o Options) (*Plan, error) {
 		return nil, err
 	}
 	if err := m.guard(); err != nil {
+		return nil, err
+	}
+	if err := m.equalise(); err != nil {
 		return nil, err
 	}
 	if err := m.economise(); err != nil {
@@ -473,7 +484,7 @@ const initialH = 5
 
 // plan writes the decisions down.
 func (m *planner) plan() *Plan {
-	p := &Plan{Schema: Schema, Target: m.Target.Name, Opset: m.opset()}
+	p := &Plan{Schema: Schema, Target: m.Target.Name, Opset: m.opset(), Equalised: m.equalised}
 	for n := range m.graph.AllNodes() {
 		d := Node{Key: m.keys[n], Op: n.Op, Scheme: Float, Reason: m.why[n]}
 		s := m.site[n]

@@ -26,6 +26,7 @@ func (m *planner) chooseRoundings() error {
 	var outside, inside []*Site
 	for _, s := range m.sites {
 		switch {
+		case m.rounding[s] != "": // chosen before the model was equalised, which did not touch it
 		case !m.open(s) || len(s.Inputs) != 1 || s.Kind == Table || s.Weight(0).Const().Len() > largestChosen:
 		case s.Node.Graph() != m.graph:
 			inside = append(inside, s)
@@ -159,11 +160,14 @@ func (m *planner) chooseByOutput(sites []*Site) error {
 	return nil
 }
 
+// leastForMean is the number of values of a channel below which most of an error would count as its mean.
+const leastForMean = 16
+
 // disturbance is the energy of got − want. Where the bias will be corrected, the mean of each channel does not count.
 func (m *planner) disturbance(s *Site, want, got *onnx.Tensor) float64 {
 	a, b := onnx.Data[float32](want), onnx.Data[float32](got)
 	channels, inner := 1, len(a)
-	if m.layout != nil && m.layout.static[s.Node] && want.Rank() >= 2 {
+	if m.layout != nil && m.layout.static[s.Node] && want.Rank() >= 2 && len(a) >= leastForMean*int(want.Dims[1]) {
 		channels = int(want.Dims[1])
 		inner = int(onnx.NumElements(want.Dims[2:]))
 	}

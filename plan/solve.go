@@ -214,7 +214,7 @@ func (m *planner) gather(all []*solvable) error {
 			}
 		}
 	}
-	sequences := m.learnFrom()
+	sequences := m.learnFrom(2, 8)
 	var failed error
 	var scratch []float32
 	taps := map[string]func(*onnx.Tensor){}
@@ -260,8 +260,8 @@ func (m *planner) gather(all []*solvable) error {
 }
 
 // learnFrom returns the sequences of the calibration data that roundings are learned from: not those that they are judged by,
-// where there are enough others.
-func (m *planner) learnFrom() []int {
+// where there are enough others. As many are taken as can be run so many times each, but the least.
+func (m *planner) learnFrom(runs float64, least int) []int {
 	n := m.Calibration.Len()
 	judged := m.runner.sequences
 	var free []int
@@ -270,7 +270,7 @@ func (m *planner) learnFrom() []int {
 			free = append(free, i)
 		}
 	}
-	most := m.affordable(2, min(8, len(free)), len(free))
+	most := m.affordable(runs, min(least, len(free)), len(free))
 	var taken []int
 	for i := range most {
 		taken = append(taken, free[i*len(free)/most])

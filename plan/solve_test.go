@@ -102,7 +102,7 @@ func learnable(b *builder) {
 
 // Weights are rounded by what their layers see; the plan carries the codes through JSON, and users of one constant share them.
 func TestSolvedCodesAreInThePlan(t *testing.T) {
-	prep, p := planned(t, build(learnable), func(o *Options) { o.Activations = ModeFloat })
+	prep, p := planned(t, build(learnable), func(o *Options) { o.Activations, o.Equalize = ModeFloat, EqualizeNone })
 	a, b, c := p.Node("MatMul_a"), p.Node("MatMul_b"), p.Node("MatMul_c")
 	for _, n := range []*Node{a, b, c} {
 		if r, _ := quantize.RoundingNamed(n.Weights.Rounding); !r.Learned || n.Weights.Solved == nil {
@@ -149,7 +149,7 @@ func TestSolvedCodesAreInThePlan(t *testing.T) {
 func TestSolvedIsBetterThanRounded(t *testing.T) {
 	m := build(learnable)
 	sqnr := func(rounding func(n *Node)) float64 {
-		prep, p := planned(t, m, func(o *Options) { o.Activations = ModeFloat })
+		prep, p := planned(t, m, func(o *Options) { o.Activations, o.Equalize = ModeFloat, EqualizeNone })
 		for i := range p.Nodes {
 			if p.Nodes[i].Weights != nil {
 				rounding(&p.Nodes[i])
@@ -188,7 +188,7 @@ func TestSolvedIsBetterThanRounded(t *testing.T) {
 }
 
 func TestPlansWithBadCodes(t *testing.T) {
-	prep, p := planned(t, build(learnable), func(o *Options) { o.Activations = ModeFloat })
+	prep, p := planned(t, build(learnable), func(o *Options) { o.Activations, o.Equalize = ModeFloat, EqualizeNone })
 	s := Survey(prep.Model)[1]
 	for _, c := range []struct {
 		name, want string

@@ -111,7 +111,7 @@ func (s *session) place(l *layer) error {
 
 // observe compares the tensor of the whole quantized model with the float model's.
 func (l *layer) observe(ref, got *onnx.Tensor) {
-	x, err := compare(&l.accumulated, l.view, ref, got)
+	x, err := compare(&l.accumulated, l.view, l.meaning(l.Float, ref), got)
 	if err != nil {
 		l.notAccumulated = err.Error()
 		return
@@ -122,6 +122,14 @@ func (l *layer) observe(ref, got *onnx.Tensor) {
 	if l.values != nil {
 		l.values.add(x)
 	}
+}
+
+// meaning returns what a tensor of the float model is in the quantized model.
+func (l *layer) meaning(name string, t *onnx.Tensor) *onnx.Tensor {
+	if f := l.Scaled[name]; f != nil && t != nil {
+		return f(t)
+	}
+	return t
 }
 
 // compare adds a sample to a layer's error and returns the reference.
@@ -150,7 +158,7 @@ func (s *session) runAlone(ctx context.Context, l *layer) error {
 	}
 	known := tensors{}
 	for _, p := range l.Inputs {
-		if known[p.Quant] = s.held[p.Float]; known[p.Quant] == nil {
+		if known[p.Quant] = l.meaning(p.Float, s.held[p.Float]); known[p.Quant] == nil {
 			l.notOwn = fmt.Sprintf("the float model did not compute tensor %q", p.Float)
 			return nil
 		}
@@ -176,7 +184,7 @@ func (s *session) runAlone(ctx context.Context, l *layer) error {
 		}
 		out, err := q.Run(ctx, nil, &engine.RunOptions{Known: known, Outputs: []string{w.tensor}})
 		if err == nil {
-			_, err = compare(&l.own, w, s.held[l.Float], out[w.tensor])
+			_, err = compare(&l.own, w, l.meaning(l.Float, s.held[l.Float]), out[w.tensor])
 		}
 		if err == nil {
 			l.alone = q

@@ -33,6 +33,9 @@ type Layer struct {
 	Inputs []Pair
 	// Weights are the node's constant operand as it was before it was quantized; nil: that of the float model's node of Key.
 	Weights *onnx.Tensor
+	// Scaled says of tensors of the float model, by name, what they are in the quantized model where channels have other scales
+	// there; all others are the same.
+	Scaled map[string]func(*onnx.Tensor) *onnx.Tensor
 }
 
 // A Pair is a tensor of the float model and the tensor of the quantized model that is given its elements.

@@ -25,6 +25,8 @@ func Passes(p *plan.Plan, halves []onnx.DataType) rewrite.Pipeline {
 	return rewrite.Pipeline{
 		// First: it knows nodes and tensors by the names that prepare gave them.
 		e.pass("read-plan", "find the plan's nodes and tensors in the model; refuse a plan that does not fit", (*emitter).match),
+		// Before anything reads the constants.
+		e.pass("equalise", "divide channels of tensors by the plan's scales, in constants before and behind them: the float model computes the same", (*emitter).equalise),
 		// Before biases are quantized or become an Add.
 		e.pass("correct-biases", "add the plan's corrections to the biases", (*emitter).correct),
 		// Before quantize-dynamic, which then takes dequantized tensors.
@@ -37,6 +39,8 @@ func Passes(p *plan.Plan, halves []onnx.DataType) rewrite.Pipeline {
 		prepare.RemoveDead, // the float weights
 		// After remove-dead: what is stored in 8 bits needs no other form.
 		e.pass("store-halves", "float32 constants in the float16 or bfloat16 that they came in, where that loses nothing, behind a Cast that the runtime folds", (*emitter).storeHalves),
+		// After the passes that know tensors by name.
+		e.pass("rename-scaled", "give scaled tensors new names: they are not what the float model has under the old ones", (*emitter).renameScaled),
 		DropTypes,          // after the passes that ask for types
 		prepare.TrimOpsets, // last: it looks at the operators there are
 	}
@@ -71,6 +75,7 @@ type emitter struct {
 	nodes     map[*onnx.Node]*plan.Node
 	sites     []*plan.Site  // those that the plan quantizes, in the order of the nodes of each graph
 	coded     []*coded      // the tensors that become codes, in graph order
+	smaller   []string      // the tensors that equalise made smaller
 	floats    []*onnx.Value // the float32 constants of the model
 	stored    map[storedKey]*stored
 	constants map[constantKey]*onnx.Value

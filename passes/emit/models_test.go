@@ -43,9 +43,16 @@ func TestModels(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				means := meaningOf(t, prep, p)
 				float := outputs(t, prep.Model, m.Output, test, nil)
-				meant := outputs(t, prep.Model, m.Output, test, means)
+				equal := prep.Model.Clone()
+				if _, err := plan.CarryOut(p.Equalised, equal); err != nil {
+					t.Fatal(err)
+				}
+				if c := compare(t, float, outputs(t, equal, m.Output, test, nil)); c.SQNR < 80 {
+					t.Errorf("equalised, the float model is off: %.1f dB", float64(c.SQNR))
+				}
+				means := meaningOf(t, &plan.Prepared{Model: equal}, p)
+				meant := outputs(t, equal, m.Output, test, means)
 				got := outputs(t, emitted(t, prep, p), m.Output, test, nil)
 				if c := compare(t, float, got); c.SQNR < 30 || *c.Top1 < 0.95 {
 					t.Errorf("%.1f dB from the float model, %.3f of its answers", float64(c.SQNR), *c.Top1)
