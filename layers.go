@@ -13,10 +13,8 @@ import (
 // it, by the names that the input model has for the tensors.
 func floatLayers(prep *plan.Prepared, p *plan.Plan) []verify.Layer {
 	byKey := map[string]*onnx.Node{}
-	for g := range rewrite.Graphs(prep.Model) {
-		for n, key := range g.Keys() {
-			byKey[key] = n
-		}
+	for n, key := range prep.Model.Graph.Keys() {
+		byKey[key] = n
 	}
 	ends := map[*onnx.Node]*onnx.Value{} // where the work of a node with a fused follower ends
 	for _, d := range p.Nodes {

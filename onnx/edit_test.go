@@ -383,6 +383,17 @@ func TestKeys(t *testing.T) {
 	if len(keys) != 5 {
 		t.Errorf("%d keys", len(keys))
 	}
+	// A name that looks like the key of another node leaves that one the next number.
+	c.Name = "A:a"
+	silent := []*Node{g.Append(NodeSpec{Op: "P"}), g.Append(NodeSpec{Op: "P"}), g.Append(NodeSpec{Op: "P", Name: "P:#2"})}
+	keys = g.Keys()
+	for n, want := range map[*Node]string{
+		a: "A:a#2", b: "B:b", c: "A:a", inner: "A:a/then_branch/I:i", silent[0]: "P:", silent[1]: "P:#3", silent[2]: "P:#2",
+	} {
+		if n.Key() != want || keys[n] != want {
+			t.Errorf("key %q and %q, want %q", n.Key(), keys[n], want)
+		}
+	}
 }
 
 func TestTensorMemory(t *testing.T) {

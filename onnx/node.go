@@ -96,18 +96,14 @@ func (n *Node) Is(ops ...string) bool {
 	return canonicalDomain(n.Domain) == "" && slices.Contains(ops, n.Op)
 }
 
-// Key returns the node's key (formats.md): its name where it has one that is unique in its graph, else OPERATOR:FIRST_OUTPUT;
-// inside subgraphs the keys of the owners stand in front: If_3/then_branch/KEY. It looks through the whole graph: for many
-// nodes use Graph.Keys.
+// Key returns the node's key (formats.md): its name where it has one that is unique in its graph, else OPERATOR:FIRST_OUTPUT,
+// with #2, #3, ... behind it where that is taken; inside subgraphs the keys of the owners stand in front:
+// If_3/then_branch/KEY. It looks through the whole graph: for many nodes use Graph.Keys.
 func (n *Node) Key() string {
 	if n.graph == nil {
-		return n.ownKey(false)
+		return n.plainKey()
 	}
-	unique := true
-	for m := range n.graph.Nodes() {
-		unique = unique && (m == n || m.Name != n.Name)
-	}
-	return n.graph.keyPrefix() + n.ownKey(unique)
+	return n.graph.keyPrefix() + n.graph.LocalKeys()[n]
 }
 
 // Keys returns the keys of all nodes of g and its subgraphs.
@@ -126,24 +122,35 @@ func (g *Graph) addKeys(keys map[*Node]string, prefix string) {
 	}
 }
 
-// LocalKeys returns the keys of g's own nodes without those of the owners in front.
+// LocalKeys returns the keys of g's own nodes without those of the owners in front. No two are equal.
 func (g *Graph) LocalKeys() map[*Node]string {
 	count := map[string]int{}
 	for n := range g.Nodes() {
 		count[n.Name]++
 	}
-	keys := map[*Node]string{}
+	keys, taken, more := map[*Node]string{}, map[string]bool{}, map[string]int{}
 	for n := range g.Nodes() {
-		keys[n] = n.ownKey(count[n.Name] == 1)
+		if n.Name != "" && count[n.Name] == 1 {
+			keys[n], taken[n.Name] = n.Name, true
+		}
+	}
+	for n := range g.Nodes() {
+		if keys[n] != "" {
+			continue
+		}
+		plain := n.plainKey()
+		key := plain
+		for taken[key] {
+			more[plain]++
+			key = fmt.Sprintf("%s#%d", plain, more[plain]+1)
+		}
+		keys[n], taken[key] = key, true
 	}
 	return keys
 }
 
-// ownKey returns the key without prefix.
-func (n *Node) ownKey(unique bool) string {
-	if n.Name != "" && unique {
-		return n.Name
-	}
+// plainKey returns the key of a node whose name is none, as long as nothing else has it.
+func (n *Node) plainKey() string {
 	for _, v := range n.outputs {
 		if v != nil {
 			return n.Op + ":" + v.name

@@ -3,6 +3,7 @@ package plan
 import (
 	"bytes"
 	"context"
+	"errors"
 	"math"
 	"strings"
 	"testing"
@@ -264,6 +265,46 @@ func keysOf(t *testing.T, m *onnx.Model) {
 	}
 	if found == 0 {
 		t.Error("no key is left")
+	}
+}
+
+// A node may be named as another one, which has no name, is called.
+func TestNamesLikeKeys(t *testing.T) {
+	m := build(func(b *builder) {
+		x := b.input("x", 4, 32)
+		product := func(name, out string, x *onnx.Value) *onnx.Value {
+			return b.g.Append(onnx.NodeSpec{Op: "MatMul", Name: name, Inputs: in(x, b.normal("w_"+out, 0.2, 32, 32)), Outputs: []string{out}}).Output(0)
+		}
+		b.output(product("MatMul:y", "z", product("", "y", x)))
+	})
+	keysOf(t, m)
+	_, p := planned(t, m, func(o *Options) { o.Exclude = []string{"MatMul:y"} })
+	var written bytes.Buffer
+	if err := p.Write(&written); err != nil {
+		t.Fatal(err)
+	}
+	p, err := Read(written.Bytes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if named, other := p.Node("MatMul:y"), p.Node("MatMul:y#2"); named.Reason.ID != "excluded" || other == nil || other.Scheme == Float {
+		t.Errorf("the named node is %+v, the other %+v", named, other)
+	}
+}
+
+func TestNamesLikeKeysInSubgraphs(t *testing.T) {
+	m := build(func(b *builder) {
+		y := b.op("MatMul", "y", in(b.input("x", 4, 32), b.normal("w", 0.2, 32, 32)))
+		branch := func(name string) *onnx.Attribute {
+			s := onnx.NewGraph(name)
+			s.AddOutput(s.Append(onnx.NodeSpec{Op: "Relu", Name: "R", Inputs: in(y), Outputs: []string{name}}).Output(0))
+			return onnx.AttrG(name, s)
+		}
+		b.op("If", "z", in(b.inputOf("c", onnx.Bool)), branch("then_branch"), branch("else_branch"))
+		b.output(b.g.Append(onnx.NodeSpec{Op: "Relu", Name: "If_z/else_branch/R", Inputs: in(y), Outputs: []string{"end"}}).Output(0))
+	})
+	if _, err := Prepare(m, 0); !errors.Is(err, onnx.ErrBadModel) || !strings.Contains(err.Error(), `called "If_z/else_branch/R"`) {
+		t.Errorf("got %v", err)
 	}
 }
 

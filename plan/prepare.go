@@ -46,6 +46,14 @@ func Prepare(m *onnx.Model, opset int64) (*Prepared, error) {
 			n.Name = key
 		}
 	}
+	taken := map[string]bool{}
+	keys := m.Graph.Keys()
+	for n := range m.Graph.AllNodes() {
+		if key := keys[n]; taken[key] {
+			return nil, fmt.Errorf("%w: two nodes, one of them in a subgraph, are called %q: rename one", onnx.ErrBadModel, key)
+		}
+		taken[keys[n]] = true
+	}
 	p := &Prepared{Model: m, Trace: rewrite.NewTrace(m), Halves: prepare.HalfTypes(m)}
 	if from, to := m.Opset(""), max(opset, MinOpset); from < to {
 		if err := onnx.ConvertOpset(m, to); err != nil {
