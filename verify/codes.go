@@ -66,23 +66,23 @@ func constant(v *onnx.Value) *onnx.Tensor {
 // limits returns the least and the greatest value that do not saturate: the outermost codes reach half a step beyond their
 // own value.
 func (c *codes) limits() (lo, hi float64, ok bool) {
-	least, greatest, ok := codeLimits(c.kind)
+	t, ok := codeTypes[c.kind]
 	if !ok {
 		return 0, 0, false
 	}
 	s := float64(c.scale)
-	return (float64(least-c.zero) - 0.5) * s, (float64(greatest-c.zero) + 0.5) * s, true
+	return (float64(t.least-c.zero) - 0.5) * s, (float64(t.greatest-c.zero) + 0.5) * s, true
 }
 
-// codeLimits returns the least and the greatest code of a type.
-func codeLimits(kind onnx.DataType) (least, greatest int64, ok bool) {
-	switch kind {
-	case onnx.Uint8, onnx.Uint16:
-		return 0, 1<<kind.Bits() - 1, true
-	case onnx.Int8, onnx.Int16:
-		return -1 << (kind.Bits() - 1), 1<<(kind.Bits()-1) - 1, true
-	}
-	return 0, 0, false
+// codeTypes are the types of codes that saturate.
+var codeTypes = map[onnx.DataType]struct {
+	name            string
+	least, greatest int64
+}{
+	onnx.Uint8:  {"uint8", 0, 1<<8 - 1},
+	onnx.Int8:   {"int8", -1 << 7, 1<<7 - 1},
+	onnx.Uint16: {"uint16", 0, 1<<16 - 1},
+	onnx.Int16:  {"int16", -1 << 15, 1<<15 - 1},
 }
 
 // dequantize returns what DequantizeLinear makes of the codes.

@@ -123,16 +123,15 @@ func linear(x []float32) *Histogram {
 	return h
 }
 
-// codeHistogram is the histogram of codes over all that their type has, at most linearBuckets buckets; nil when they have
-// none of the types that limits knows.
+// codeHistogram is the histogram of codes over all that their type has; nil when it is none of codeTypes.
 func codeHistogram(t *onnx.Tensor) *Histogram {
-	least, greatest, ok := codeLimits(t.Type)
+	all, ok := codeTypes[t.Type]
 	if !ok {
 		return nil
 	}
-	width := max(1, (greatest-least+1)/linearBuckets)
-	h := &Histogram{Counts: make([]uint64, (greatest-least+1)/width)}
-	for b := least; b <= greatest+1; b += width {
+	least, width := all.least, (all.greatest-all.least+1)/linearBuckets
+	h := &Histogram{Counts: make([]uint64, linearBuckets)}
+	for b := least; b <= all.greatest+1; b += width {
 		h.Bounds = append(h.Bounds, metric.Number(b))
 	}
 	switch t.Type { // without a copy: embedding tables are large

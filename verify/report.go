@@ -32,6 +32,7 @@ type Report struct {
 	Culprits    []Culprit    `json:"culprits"`
 	Gates       []GateResult `json:"gates"`
 	Nodes       []Node       `json:"nodes,omitempty"` // what became of them, in graph order; none where no plan is known
+	Search      *Search      `json:"search,omitempty"`
 }
 
 // A Node is a node of the float model and what the plan made of it.
@@ -41,6 +42,20 @@ type Node struct {
 	Scheme   string `json:"scheme"`
 	ReasonID string `json:"reason_id"`
 	Reason   string `json:"reason"`
+}
+
+// A Search holds what a search over plans measured, for a choice between size and fidelity.
+type Search struct {
+	Metric string        `json:"metric"` // a name in metric.Metrics
+	Points []SearchPoint `json:"points"`
+}
+
+// A SearchPoint is one plan.
+type SearchPoint struct {
+	Bytes  int64         `json:"bytes"`
+	Metric metric.Number `json:"metric"`
+	Label  string        `json:"label"`
+	Chosen bool          `json:"chosen,omitempty"`
 }
 
 // Models are the files compared.
@@ -197,6 +212,7 @@ func (r *Report) WriteJSON(w io.Writer) error {
 
 // formats are the forms of a report by the ending of its file.
 var formats = map[string]func(*Report, io.Writer) error{
+	".html": (*Report).WriteHTML,
 	".json": (*Report).WriteJSON,
 	".md":   (*Report).WriteMarkdown,
 	".xml":  (*Report).WriteJUnit,
@@ -205,7 +221,7 @@ var formats = map[string]func(*Report, io.Writer) error{
 // CheckPath reports whether WriteFile knows the form of a file of that name; the error wraps ErrUsage.
 func CheckPath(path string) error {
 	if formats[filepath.Ext(path)] == nil {
-		return fmt.Errorf("%w: report %q: the name must end in .json, .md or .xml (JUnit)", ErrUsage, path)
+		return fmt.Errorf("%w: report %q: the name must end in .html, .json, .md or .xml (JUnit)", ErrUsage, path)
 	}
 	return nil
 }

@@ -101,7 +101,7 @@ func (l *layer) weights(float *onnx.Tensor, quant *onnx.Graph) *Weights {
 		return nil
 	}
 	t := constant(v)
-	w := &Weights{Type: t.Type.String(), Float: linear(x), Codes: codeHistogram(t)}
+	w := &Weights{Type: codeTypes[t.Type].name, Float: linear(x), Codes: codeHistogram(t)}
 	scale, zero := scaleOf(v)
 	if scale == nil {
 		return w
@@ -135,7 +135,7 @@ func (l *layer) storedCodes(weights int, quant *onnx.Graph) *onnx.Value {
 		}
 		seen[v] = true
 		if t := constant(v); t != nil {
-			if _, _, ok := codeLimits(t.Type); ok && t.Len() == weights {
+			if _, ok := codeTypes[t.Type]; ok && t.Len() == weights {
 				return v
 			}
 			continue

@@ -56,7 +56,7 @@ func TestWeights(t *testing.T) {
 			t.Errorf("%s: no codes found", c.name)
 			continue
 		}
-		want := &Weights{Type: codes.Type.String(), Scales: c.scales, Range: c.span, Float: linear([]float32{-2, 0, 1, 2, 0, 0, 0, 0}), Codes: codeHistogram(codes)}
+		want := &Weights{Type: "int8", Scales: c.scales, Range: c.span, Float: linear([]float32{-2, 0, 1, 2, 0, 0, 0, 0}), Codes: codeHistogram(codes)}
 		if d := cmp.Diff(want, got); d != "" {
 			t.Errorf("%s: %s", c.name, d)
 		}
@@ -91,5 +91,44 @@ func TestWeightsOf(t *testing.T) {
 	n, _ = b.add("z", "Any", b.in("x"), bias).Producer()
 	if w := WeightsOf(n); w != nil {
 		t.Errorf("%v", w)
+	}
+}
+
+// With Options.Histograms a layer tells what its values were in the whole run and how far its codes reach.
+func TestHistogramsOfARun(t *testing.T) {
+	float := newNet("x")
+	w := float.weights("w", 8, 3)
+	original := w.Const()
+	m := float.model(float.add("y", "MatMul", float.in("x"), w))
+
+	quant := newNet("x")
+	codes := make([]int8, original.Len())
+	for i, v := range onnx.Data[float32](original) {
+		codes[i] = int8(v / 0.25)
+	}
+	dq := quant.add("w_dq", "DequantizeLinear", quant.g.AddConst("w_q", onnx.Of(codes, 8, 3)), quant.g.AddConst("w_scale", onnx.Scalar(float32(0.25))))
+	y := quant.quantized(quant.add("y0", "MatMul", quant.in("x"), dq), 0.5, 128)
+	q := quant.model(quant.add("y", "Identity", y))
+
+	layers := []Layer{{Key: "MatMul:y", Op: "MatMul", Float: "y", Quant: y.Name(), Inputs: []Pair{{"x", "x"}}}}
+	set := probes(t, m, 4)
+	l := verify(t, m, q, layers, set, Options{Histograms: true}).Layers[0]
+	if l.Weights == nil || l.Activations == nil {
+		t.Fatalf("no histograms: %+v", l)
+	}
+	want := &Weights{Type: "int8", Scales: &Scales{1, 0.25, 0.25}, Range: &Span{-32.125, 31.875}, Float: linear(onnx.Data[float32](original)), Codes: codeHistogram(onnx.Of(codes))}
+	if d := cmp.Diff(want, l.Weights); d != "" {
+		t.Error(d)
+	}
+	if a := l.Activations; *a.Scale != 0.5 || *a.Range != (Span{-64.25, 63.75}) || a.Float.values() != uint64(l.Accumulated.Values) {
+		t.Errorf("scale %v, range %v, %d values of %d", *a.Scale, a.Range, a.Float.values(), l.Accumulated.Values)
+	}
+	other := onnx.Zeros(onnx.Float32, 3, 8)
+	layers[0].Weights = other
+	if l := verify(t, m, q, layers, set, Options{Histograms: true}).Layers[0]; l.Weights == nil || l.Weights.Float.Counts[linearBuckets/2] != 24 {
+		t.Errorf("the weights given were not taken: %+v", l.Weights)
+	}
+	if l := verify(t, m, q, layers, set, Options{}).Layers[0]; l.Weights != nil || l.Activations != nil {
+		t.Error("histograms that nobody asked for")
 	}
 }

@@ -51,7 +51,7 @@ Choice
       --dry-run            print the plan, a line a node, and write no model
 Proof
       --fail-if EXPR       gate, e.g. 'sqnr < 20 @layers' (repeatable; exit 5)
-      --report FILE        .json, .md or .xml for JUnit (repeatable)
+      --report FILE        .html, .json, .md or .xml for JUnit (repeatable)
       --semantics KIND     fused as a runtime does, or literal [fused]
       --no-verify          do not compare with the float model
       --no-write-on-fail   write no model when a gate fails
@@ -413,7 +413,7 @@ func (j *quantizeJob) acceptFile(ctx context.Context, name string) error {
 	if err != nil {
 		return fmt.Errorf("the written model cannot be read back: %s", err)
 	}
-	return j.accept(ctx, in.model, file)
+	return j.accept(ctx, in.model, in.file)
 }
 
 func (j *quantizeJob) deliverStream(ctx context.Context, m *onnx.Model) error {
@@ -452,6 +452,7 @@ func (j *quantizeJob) accept(ctx context.Context, m *onnx.Model, file verify.Fil
 	if err != nil {
 		return err
 	}
+	describePlan(r, j.result.Plan)
 	j.report = r
 	if j.noWriteOnFail {
 		return failed(r)
@@ -466,7 +467,8 @@ func (j *quantizeJob) verify(ctx context.Context, m *onnx.Model, models verify.M
 	}
 	return verify.Run(ctx, j.in.model, m, j.result.Layers, j.result.Check, verify.Options{
 		Semantics: j.semantics, Threads: j.options.Threads, Gates: j.gates, Tool: "zqonnx " + zqonnx.Version, Models: models,
-		Progress: func(done, of int) { j.env.progress.update("verifying", done, of) },
+		Histograms: len(j.reports) > 0,
+		Progress:   func(done, of int) { j.env.progress.update("verifying", done, of) },
 	})
 }
 

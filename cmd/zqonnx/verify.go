@@ -22,7 +22,7 @@ Layers are paired by the names of tensors: files of any tool will do.
       --value IN=V         a constant for an input the data lack (repeatable)
       --seed N             of the synthetic samples
       --fail-if EXPR       gate, e.g. 'sqnr < 20 @layers' (repeatable; exit 5)
-      --report FILE        .json, .md or .xml for JUnit (repeatable)
+      --report FILE        .html, .json, .md or .xml for JUnit (repeatable)
       --semantics KIND     fused as a runtime does, or literal [fused]
       --threads N          [one a core]; results do not depend on it
       --no-color           NO_COLOR does the same
@@ -62,8 +62,9 @@ func verifyCommand(f *pflag.FlagSet) action {
 		}
 		r, err := verify.Run(ctx, float.model, quant.model, verify.LayersByName(float.model, quant.model), set, verify.Options{
 			Semantics: semantics, Threads: threads, Gates: judge.gates, Tool: "zqonnx " + zqonnx.Version,
-			Models:   verify.Models{Float: float.file, Quantized: quant.file},
-			Progress: func(done, of int) { e.progress.update("verifying", done, of) },
+			Histograms: len(judge.reports) > 0,
+			Models:     verify.Models{Float: float.file, Quantized: quant.file},
+			Progress:   func(done, of int) { e.progress.update("verifying", done, of) },
 		})
 		if err != nil {
 			return err
