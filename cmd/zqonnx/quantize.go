@@ -36,6 +36,7 @@ Data
       --seed N             of the synthetic samples used where there are no data
 Choice
       --activations MODE   auto, token, dynamic, static or float [auto]
+      --equalize HOW       auto, none, smooth, awq or cle [auto]
       --range METHOD       minmax, moving-average, percentile, entropy, mse,
                            octav or sigma [minmax]
       --percentile P       kept by --range percentile, in percent [99.99]
@@ -98,7 +99,7 @@ var quantizeRules = []rule{
 	{flag: "sigma-k", needs: "range=sigma", why: "no other method uses it"},
 	{flag: "no-write-on-fail", needs: "fail-if", why: "only a gate can fail"},
 	{flag: "plan", why: "a plan holds all decisions", without: []string{
-		"calib", "activations", "range", "include", "exclude", "exclude-op", "target", "write-plan",
+		"calib", "activations", "equalize", "range", "include", "exclude", "exclude-op", "target", "write-plan",
 	}},
 	{flag: "dry-run", why: "it makes no model to verify", without: []string{
 		"data", "fail-if", "report", "semantics", "no-verify", "force", "emit", "quiet",
@@ -116,6 +117,7 @@ func quantizeCommand(f *pflag.FlagSet) action {
 	feedingFlags(f, &o.Feeding)
 
 	choice(f, &o.Activations, "activations", names(plan.Modes, func(m plan.Mode) string { return string(m) }))
+	choice(f, &o.Equalize, "equalize", names(plan.Equalizes, func(e plan.Equalize) string { return string(e) }))
 	choice(f, &o.Range.Method, "range", names(quantize.Methods, func(m quantize.Method) string { return m.Name }))
 	f.Float64Var(&o.Range.Percentile, "percentile", 0, "")
 	f.Float64Var(&o.Range.SigmaK, "sigma-k", 0, "")

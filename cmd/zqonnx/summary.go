@@ -224,6 +224,9 @@ func numberText(v float64) string {
 // writePlanTable writes a line for every node: its key, operator, scheme and why.
 func writePlanTable(w io.Writer, width int, p *plan.Plan) error {
 	rows := [][]string{{"NODE", "OPERATOR", "SCHEME", "WHY"}}
+	for _, e := range p.Equalised {
+		rows = append(rows, []string{e.Tensor, "", "equalised", e.Reason.Text})
+	}
 	for _, n := range p.Nodes {
 		rows = append(rows, []string{n.Key, n.Op, string(n.Scheme), n.Reason.Text})
 	}
