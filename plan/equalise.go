@@ -293,11 +293,13 @@ func (m *planner) offerScales(all []*equalisable) error {
 	if err := m.seeChannels(all); err != nil {
 		return err
 	}
+	few := m.Calibration == nil || len(m.learnFrom(1, leastScaleSamples)) < leastScaleSamples
 	for _, e := range all {
 		e.offers = []offer{{}}
 		coded := slices.ContainsFunc(e.sites, func(s *Site) bool { return m.scheme[s] != WeightOnly })
+		static := slices.ContainsFunc(e.sites, func(s *Site) bool { return m.scheme[s] == Static })
 		for _, w := range waysToEqualize {
-			if m.Equalize == w.name || m.Equalize == EqualizeAuto && (m.Calibration != nil || !w.data) && w.coded == coded {
+			if m.Equalize == w.name || m.Equalize == EqualizeAuto && w.fits(coded, m.Calibration != nil, static && few) {
 				w.offer(e)
 			}
 		}
@@ -347,15 +349,16 @@ func (m *planner) seeChannels(all []*equalisable) error {
 	return nil
 }
 
-// waysToEqualize is the table of methods: which need real samples, which fit layers that take codes, and what scales they offer.
+// waysToEqualize is the table of methods: what scales they offer, and where they fit by themselves. That depends on whether layers
+// take codes, whether there are data, and whether these are too few for fixed ranges: what goes beyond those is clipped.
 var waysToEqualize = []struct {
-	name        Equalize
-	data, coded bool
-	offer       func(e *equalisable)
+	name  Equalize
+	fits  func(coded, data, few bool) bool
+	offer func(e *equalisable)
 }{
-	{EqualizeSmooth, true, true, (*equalisable).offerSmooth},
-	{EqualizeAWQ, true, false, (*equalisable).offerAWQ},
-	{EqualizeCLE, false, false, (*equalisable).offerCLE},
+	{EqualizeSmooth, func(coded, data, few bool) bool { return coded && data && !few }, (*equalisable).offerSmooth},
+	{EqualizeAWQ, func(coded, data, _ bool) bool { return !coded && data }, (*equalisable).offerAWQ},
+	{EqualizeCLE, func(coded, _, few bool) bool { return !coded || few }, (*equalisable).offerCLE},
 }
 
 // offer adds scales x^a / w^(1−a), 1 for dead channels, for some a.

@@ -58,7 +58,8 @@ func TestEqualise(t *testing.T) {
 		contains string
 	}{
 		{"token-wise", products, func(o *Options) { o.Activations = ModeToken }, "x", "smooth"},
-		{"static", convs, func(o *Options) { o.Activations = ModeStatic }, "r", "smooth"},
+		{"static", convs, func(o *Options) { o.Activations, o.Equalize = ModeStatic, EqualizeSmooth }, "r", "smooth"},
+		{"static, few data", convs, func(o *Options) { o.Activations = ModeStatic }, "r y", "cle"},
 		{"stored, without data", convs, func(o *Options) { o.Probes, o.Calibration = o.Calibration, nil }, "r", "cle"},
 		{"weights only", products, func(o *Options) { o.Activations, o.Equalize = ModeFloat, EqualizeAWQ }, "x", "awq"},
 		{"off", products, func(o *Options) { o.Activations, o.Equalize = ModeToken, EqualizeNone }, "", ""},
