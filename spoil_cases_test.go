@@ -73,6 +73,15 @@ var spoiltCases = []struct {
 	{"an input larger than can be", newSeed(13, func(s *seed) *onnx.Value {
 		return s.op("MatMul", list(s.input("x", 1<<60, 32), s.weights(32, 32)))
 	}), onnx.ErrBadModel, "impossible shape"},
+	{"joined along no axis", newSeed(13, func(s *seed) *onnx.Value {
+		x := s.op("Reshape", list(s.op("MatMul", list(s.input("x", 2, 32), s.weights(32, 32))), s.ints(2, 8, 4)))
+		return s.op("MatMul", list(s.op("Concat", list(x, x)), s.weights(4, 128)))
+	}), onnx.ErrBadModel, `attribute "axis"`},
+	{"an output that a slice does not have", newSeed(13, func(s *seed) *onnx.Value {
+		x := s.op("MatMul", list(s.input("x", 2, 32), s.weights(32, 32)))
+		n := s.g.Append(onnx.NodeSpec{Op: "Slice", Inputs: list(x, s.ints(0), s.ints(1)), Outputs: []string{"part", "more"}})
+		return s.op("Relu", list(n.Output(0)))
+	}), onnx.ErrBadModel, `output "more"`},
 	{"a product that fits no machine", newSeed(13, func(s *seed) *onnx.Value {
 		x := s.op("MatMul", list(s.input("x", 2, 32), s.weights(32, 32)))
 		return s.op("Expand", list(x, s.ints(1<<50, 2, 32)))

@@ -214,7 +214,7 @@ func (b *builder) step(n *onnx.Node, key string) (*step, error) {
 	if err != nil {
 		return nil, fail(err)
 	}
-	if err := onnx.CheckOperands(n); err != nil {
+	if err := onnx.CheckOperands(n, b.opset(n)); err != nil {
 		return nil, fail(err)
 	}
 	s := &step{key: key, op: n.Op, id: b.p.steps, alike: onnx.TakesOneType(n), any: n.Is(anyKind...)}

@@ -26,6 +26,11 @@ func TestCheckOperands(t *testing.T) {
 		{"BatchNormalization", "", 4, 1, "input 4"},
 		{"Concat", "", 9, 1, ""},
 		{"NotKnown", "", 1, 1, ""},
+		{"NotKnown", "", 1, 9, ""},
+		{"Slice", "", 3, 2, `output "y_1"`},
+		{"MaxPool", "", 1, 2, ""},
+		{"MaxPool", "", 1, 3, `output "y_2"`},
+		{"Split", "", 1, 9, ""},
 	} {
 		g := NewGraph("g")
 		x := g.AddInput("x", nil)
@@ -36,9 +41,40 @@ func TestCheckOperands(t *testing.T) {
 		for range c.outputs {
 			s.Outputs = append(s.Outputs, "y")
 		}
-		err := CheckOperands(g.Append(s))
+		if c.op == "Concat" {
+			s.Attrs = append(s.Attrs, AttrI("axis", 0))
+		}
+		if c.op == "MaxPool" {
+			s.Attrs = append(s.Attrs, AttrIs("kernel_shape", 2))
+		}
+		err := CheckOperands(g.Append(s), 13)
 		if (err == nil) != (c.want == "") || err != nil && (!errors.Is(err, ErrBadModel) || !strings.Contains(err.Error(), c.want)) {
 			t.Errorf("%s %s with %d inputs and %d outputs: %v, want %q", c.domain, c.op, c.inputs, c.outputs, err, c.want)
+		}
+	}
+}
+
+func TestCheckAttributes(t *testing.T) {
+	for _, c := range []struct {
+		op    string
+		opset int64
+		attrs []*Attribute
+		want  string // part of the error; "": there is none
+	}{
+		{"Concat", 13, nil, `"axis"`},
+		{"Concat", 13, []*Attribute{AttrF("axis", 1)}, `"axis"`},
+		{"Concat", 13, []*Attribute{AttrI("axis", 1)}, ""},
+		{"Concat", 3, nil, ""},
+		{"Slice", 9, []*Attribute{AttrIs("starts", 0)}, `"ends"`},
+		{"Slice", 10, nil, ""},
+		{"Cast", 13, nil, `"to"`},
+		{"Relu", 13, nil, ""},
+	} {
+		g := NewGraph("g")
+		n := g.Append(NodeSpec{Op: c.op, Inputs: []*Value{g.AddInput("x", nil)}, Outputs: []string{"y"}, Attrs: c.attrs})
+		err := CheckOperands(n, c.opset)
+		if (err == nil) != (c.want == "") || err != nil && (!errors.Is(err, ErrBadModel) || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%s of opset %d with %d attributes: %v, want %q", c.op, c.opset, len(c.attrs), err, c.want)
 		}
 	}
 }

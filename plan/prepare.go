@@ -36,7 +36,7 @@ func Prepare(m *onnx.Model, opset int64) (*Prepared, error) {
 		}
 	}
 	for n := range m.Graph.AllNodes() {
-		if err := onnx.CheckOperands(n); err != nil {
+		if err := onnx.CheckOperands(n, m.Opset(n.Domain)); err != nil {
 			return nil, fmt.Errorf("node %q (%s): %w", n.Key(), n.Op, err)
 		}
 	}
