@@ -293,7 +293,7 @@ func newHistogramPlot(title string, h *Histogram) histogramPlot {
 			continue
 		}
 		height := max(math.Sqrt(float64(n)/most)*barsHeight, 1)
-		fmt.Fprintf(&bars, "M%s %dv-%sh%sv%sz", px(float64(i)*width), barsHeight, px(height), px(width), px(height))
+		fmt.Fprintf(&bars, "M%s %dv-%sH%sv%sz", px(float64(i)*width), barsHeight, px(height), px(float64(i+1)*width), px(height))
 	}
 	p.Bars = bars.String()
 	label := func(bound, bucket int) string {

@@ -12,6 +12,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -244,5 +246,39 @@ func TestDescribe(t *testing.T) {
 	}
 	if _, err := Describe(path + "2"); !errors.Is(err, os.ErrNotExist) {
 		t.Error(err)
+	}
+}
+
+// docs/report.md names every field of the JSON form.
+func TestSchemaIsDocumented(t *testing.T) {
+	page, err := os.ReadFile("../docs/report.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[reflect.Type]bool{}
+	fields := 0
+	var walk func(reflect.Type)
+	walk = func(typ reflect.Type) {
+		for typ.Kind() == reflect.Pointer || typ.Kind() == reflect.Slice {
+			typ = typ.Elem()
+		}
+		if typ.Kind() != reflect.Struct || seen[typ] {
+			return
+		}
+		seen[typ] = true
+		for f := range typ.NumField() {
+			field := typ.Field(f)
+			if name, _, _ := strings.Cut(field.Tag.Get("json"), ","); name != "" {
+				fields++
+				if !regexp.MustCompile("`([a-z_]+\\.)*" + name + "(\\.[a-z_]+)*`").Match(page) {
+					t.Errorf("%s.%s: %q is missing", typ.Name(), field.Name, name)
+				}
+			}
+			walk(field.Type)
+		}
+	}
+	walk(reflect.TypeFor[Report]())
+	if fields < 60 {
+		t.Errorf("%d fields only", fields)
 	}
 }
