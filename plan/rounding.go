@@ -172,10 +172,14 @@ func (m *planner) disturbance(s *Site, want, got *onnx.Tensor) float64 {
 		inner = int(onnx.NumElements(want.Dims[2:]))
 	}
 	energy, mean := 0.0, make([]float64, channels)
-	for i := range a {
-		d := float64(b[i]) - float64(a[i])
-		energy += float64(d * d)
-		mean[i/inner%channels] += d
+	for at, c := 0, 0; at < len(a); at, c = at+inner, (c+1)%channels {
+		sum := mean[c]
+		for i, x := range a[at : at+inner] {
+			d := float64(b[at+i]) - float64(x)
+			energy += float64(d * d)
+			sum += d
+		}
+		mean[c] = sum
 	}
 	if channels > 1 {
 		for _, sum := range mean {

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"github.com/zqonnx/zqonnx/engine"
+	"github.com/zqonnx/zqonnx/kernels/quant"
 	"github.com/zqonnx/zqonnx/onnx"
 	"github.com/zqonnx/zqonnx/quantize"
 )
@@ -54,8 +55,8 @@ func roundTrip(dst, x []float32, p quantize.Params, codes *[]uint8) {
 		*codes = make([]uint8, len(x))
 	}
 	q := (*codes)[:len(x)]
-	quantize.Quantize(q, x, p, quantize.Uint8)
-	quantize.Dequantize(dst, q, p)
+	quant.Quantize(q, x, p.Scale, p.ZeroPoint, false)
+	quant.Dequantize(dst[:len(x)], q, p.Scale, p.ZeroPoint, false)
 }
 
 // weights returns the change that stands for the quantized weights of a site, made once.
