@@ -17,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
 	"slices"
 
 	"github.com/zqonnx/zqonnx/onnx"
@@ -103,6 +104,16 @@ func (s *Set) Run(i, limit int, run func(sample *Sample, feeds map[string]*onnx.
 		}
 	}
 	return nil
+}
+
+// States returns the outputs that the next sample of a sequence is fed with, in order; never nil.
+func (s *Set) States() []string {
+	states := []string{}
+	if s.Len() > 0 {
+		states = slices.AppendSeq(states, maps.Values(s.sequences[0][0].model.state))
+		slices.Sort(states)
+	}
+	return slices.Compact(states)
 }
 
 // From holdBackFrom sequences on, one in heldBackEvery is kept from calibration.

@@ -631,6 +631,9 @@ func TestRun(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if got := s.States(); !slices.Equal(got, []string{"hn"}) {
+		t.Errorf("states %v", got)
+	}
 	stop := errors.New("stop")
 	for _, c := range []struct {
 		limit int

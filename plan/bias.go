@@ -45,7 +45,7 @@ func (m *planner) correctBiases() error {
 	for k := range n {
 		m.Progress("correcting biases", k, n)
 		err := m.Calibration.Run(k*m.Calibration.Len()/n, 0, func(_ *data.Sample, feeds map[string]*onnx.Tensor) (map[string]*onnx.Tensor, error) {
-			all, err := m.runner.program.Run(m.ctx, feeds, &engine.RunOptions{Tap: taps, Outputs: append(m.runner.program.Outputs(), inputs...)})
+			all, err := m.runner.program.Run(m.ctx, feeds, &engine.RunOptions{Tap: taps, Outputs: append(m.Calibration.States(), inputs...)})
 			if err != nil {
 				return nil, err
 			}

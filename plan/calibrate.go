@@ -34,7 +34,7 @@ func calibrate(ctx context.Context, p *engine.Program, set *data.Set, rule quant
 	done, total := 0, set.Samples()
 	for i := range set.Len() {
 		err := set.Run(i, 0, func(_ *data.Sample, feeds map[string]*onnx.Tensor) (map[string]*onnx.Tensor, error) {
-			outputs, err := p.Run(ctx, feeds, &engine.RunOptions{Tap: taps})
+			outputs, err := p.Run(ctx, feeds, &engine.RunOptions{Tap: taps, Outputs: set.States()})
 			done++
 			progress(done, total)
 			return outputs, err

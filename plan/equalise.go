@@ -326,12 +326,12 @@ func (m *planner) seeChannels(all []*equalisable) error {
 			}
 		}
 	}
-	run := func(feeds map[string]*onnx.Tensor) (map[string]*onnx.Tensor, error) {
-		return m.runner.program.Run(m.ctx, feeds, &engine.RunOptions{Tap: taps})
+	run := func(feeds map[string]*onnx.Tensor, outputs []string) (map[string]*onnx.Tensor, error) {
+		return m.runner.program.Run(m.ctx, feeds, &engine.RunOptions{Tap: taps, Outputs: outputs})
 	}
 	if m.Calibration == nil {
 		for _, t := range m.runner.trials {
-			if _, err := run(t.feeds); err != nil {
+			if _, err := run(t.feeds, []string{}); err != nil {
 				return err
 			}
 		}
@@ -341,7 +341,7 @@ func (m *planner) seeChannels(all []*equalisable) error {
 	for i, k := range sequences {
 		m.Progress("looking at channels", i, len(sequences))
 		if err := m.Calibration.Run(k, 0, func(_ *data.Sample, feeds map[string]*onnx.Tensor) (map[string]*onnx.Tensor, error) {
-			return run(feeds)
+			return run(feeds, m.Calibration.States())
 		}); err != nil {
 			return err
 		}

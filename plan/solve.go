@@ -240,7 +240,7 @@ func (m *planner) gather(all []*solvable) error {
 			steps++
 		}
 		err := m.Calibration.Run(k, 0, func(_ *data.Sample, feeds map[string]*onnx.Tensor) (map[string]*onnx.Tensor, error) {
-			outputs, err := m.runner.program.Run(m.ctx, feeds, &engine.RunOptions{Tap: taps})
+			outputs, err := m.runner.program.Run(m.ctx, feeds, &engine.RunOptions{Tap: taps, Outputs: m.Calibration.States()})
 			return outputs, cmp.Or(err, failed)
 		})
 		if err != nil {
