@@ -103,10 +103,10 @@ func (m *planner) solveAtOnce(all []*solvable) error {
 	if err := m.gather(all); err != nil {
 		return err
 	}
-	solvers := map[*source][]*quantize.Solver{}
+	solvers := map[*source]func() []*quantize.Solver{} // made once, by the first that needs them
 	for _, w := range all {
-		if len(w.sources) == 1 && solvers[w.sources[0]] == nil {
-			solvers[w.sources[0]] = newSolvers(w.sources[0].grams)
+		if src := w.sources[0]; solvers[src] == nil {
+			solvers[src] = sync.OnceValue(func() []*quantize.Solver { return newSolvers(src.grams) })
 		}
 	}
 	// Each on its own, so that the number of threads cannot be seen in the result.
@@ -116,8 +116,10 @@ func (m *planner) solveAtOnce(all []*solvable) error {
 	for i := range errs {
 		group.Go(func() {
 			for w := range work {
-				known := solvers[w.sources[0]]
-				if len(w.sources) > 1 {
+				var known []*quantize.Solver
+				if len(w.sources) == 1 {
+					known = solvers[w.sources[0]]()
+				} else {
 					known = newSolvers(merged(w.sources))
 				}
 				learned, err := solveFor(w.sites[0], known)

@@ -221,3 +221,26 @@ func TestPlansWithBadCodes(t *testing.T) {
 		}
 	}
 }
+
+// Layers that see the same tensor share what is learned of it, also when several threads solve for them.
+func TestSharedInputsOnManyThreads(t *testing.T) {
+	text := func(threads int) string {
+		_, p := planned(t, build(func(b *builder) {
+			x := b.op("MatMul", "mixed", in(b.input("x", 64, 8), b.normal("mix", 1, 8, 48)))
+			for _, name := range []string{"q", "k", "v", "w"} {
+				b.output(b.op("MatMul", name, in(x, b.normal("w_"+name, 0.2, 48, 32))))
+			}
+		}), func(o *Options) { o.Activations, o.Threads = ModeFloat, threads })
+		var file bytes.Buffer
+		if err := p.Write(&file); err != nil {
+			t.Fatal(err)
+		}
+		return file.String()
+	}
+	once := text(1)
+	for range 5 {
+		if text(4) != once {
+			t.Fatal("other codes on 4 threads")
+		}
+	}
+}

@@ -14,16 +14,15 @@ import (
 // along directions that the samples hardly have. (GPTQ, 2210.17323 §3.)
 const Damping = 0.01
 
-// A Solver finds codes of weights for what their layer sees. One serves all layers that see the same input.
+// A Solver finds codes of weights for what their layer sees. One serves all layers that see the same input, also at the same time.
 //
 // With H = XX + λI, λ = Damping·mean(diagonal), the error of a channel is eᵀHe, e = w − ŵ.
 type Solver struct {
-	k       int
-	h       []float64       // [K, K], damped
-	order   []int           // GPTQ's order: the inputs with most energy first
-	upper   []float32       // [K, K]: U[i,j]/U[i,i], where H[r, r] = UᵀU for r = order turned round
-	panels  *gemm.PanelsF32 // H
-	damping float64
+	k      int
+	h      []float64       // [K, K], damped
+	order  []int           // GPTQ's order: the inputs with most energy first
+	upper  []float32       // [K, K]: U[i,j]/U[i,i], where H[r, r] = UᵀU for r = order turned round
+	panels *gemm.PanelsF32 // H
 }
 
 // NewSolver prepares what a Gram says of a layer's input. Where the samples are fewer than the inputs, damping is raised.
@@ -43,21 +42,24 @@ func NewSolver(g *Gram) (*Solver, error) {
 	if mean == 0 {
 		mean = 1 // nothing but zeros was seen: all columns are alike
 	}
-	s.damping = Damping * mean * max(1, float64(k)/float64(g.Rows))
+	damping := Damping * mean * max(1, float64(k)/float64(g.Rows))
 	for i := range k {
 		if s.h[i*k+i] == 0 {
 			s.h[i*k+i] = mean // a dead input: its weights are rounded for themselves
 		}
-		s.h[i*k+i] += s.damping
+		s.h[i*k+i] += damping
 	}
+	s.factor(damping)
+	h := make([]float32, k*k)
+	for i, v := range s.h {
+		h[i] = float32(v)
+	}
+	s.panels = gemm.PackF32(h, k, k, k, false)
 	return s, nil
 }
 
-// factor computes U, once.
-func (s *Solver) factor() {
-	if s.upper != nil {
-		return
-	}
+// factor computes U. It adds to the damping where H is not positive definite.
+func (s *Solver) factor(damping float64) {
 	k := s.k
 	s.order = make([]int, k)
 	for i := range s.order {
@@ -73,7 +75,7 @@ func (s *Solver) factor() {
 	}
 	// Sums that cancel, as those of centred inputs do, may leave a little less than a Gram: more damping then.
 	var c mat.Cholesky
-	for more := s.damping; !c.Factorize(turned); more *= 4 {
+	for more := damping; !c.Factorize(turned); more *= 4 {
 		for i := range k {
 			s.h[i*k+i] += more
 			turned.SetSym(i, i, turned.At(i, i)+more)
@@ -99,7 +101,6 @@ const gptqBlock = 64
 // that brings its row nearest to 0: w + Σ U[i,j]·e[j]/U[i,i]. That is GPTQ's result (Chen et al., 2507.18553) without the inverse
 // of H and with the errors of the weights themselves.
 func (s *Solver) GPTQ(r *Rows) {
-	s.factor()
 	k, n := s.k, r.N
 	carried := make([]float32, n*k) // Σ U[i,j]/U[i,i]·e[j] over finished j, in U's order
 	errors := make([]float32, n*gptqBlock)
@@ -182,13 +183,6 @@ func (s *Solver) Loss(r *Rows) []float64 {
 // eachErrors calls f with the errors e = w − ŵ of every row of r, and He, to the precision of float32 products.
 func (s *Solver) eachErrors(r *Rows, f func(c int, e, he []float64)) {
 	k := s.k
-	if s.panels == nil {
-		h := make([]float32, k*k)
-		for i, v := range s.h {
-			h[i] = float32(v)
-		}
-		s.panels = gemm.PackF32(h, k, k, k, false)
-	}
 	var scratch gemm.Scratch
 	e, he := make([]float64, gptqBlock*k), make([]float64, k)
 	e32, he32 := make([]float32, gptqBlock*k), make([]float32, gptqBlock*k)
