@@ -271,23 +271,6 @@ func (m *planner) keptOut(sc *rescale.Scaling) bool {
 	return found
 }
 
-// watched returns the names of the tensors that the layers of all need and give.
-func watched(all []*equalisable) []string {
-	var names []string
-	for _, e := range all {
-		for _, s := range e.sites {
-			names = append(names, s.Node.Output(0).Name())
-			for _, v := range s.Node.Inputs() {
-				if v != nil && v.Const() == nil {
-					names = append(names, v.Name())
-				}
-			}
-		}
-	}
-	slices.Sort(names)
-	return slices.Compact(names)
-}
-
 // offerScales makes the scales that are tried, from the sizes of the channels of the samples and of the weights.
 func (m *planner) offerScales(all []*equalisable) error {
 	if err := m.seeChannels(all); err != nil {
@@ -441,14 +424,16 @@ func abs(x float32) float32 { return max(x, -x) }
 // tryScales measures the offers.
 func (m *planner) tryScales(all []*equalisable) error {
 	offers := 0
+	var sites []*Site
 	for _, e := range all {
 		offers = max(offers, len(e.offers))
+		sites = append(sites, e.sites...)
 	}
 	n := m.affordable(float64(offers), 1, min(roundingTrials, len(m.runner.trials)))
 	for k := range n {
 		m.Progress("equalising", k, n)
 		t := m.runner.trials[k*len(m.runner.trials)/n]
-		values, err := m.runner.program.Run(m.ctx, t.feeds, &engine.RunOptions{Outputs: watched(all)})
+		values, err := m.runner.program.Run(m.ctx, t.feeds, &engine.RunOptions{Outputs: watched(sites)})
 		if err != nil {
 			return err
 		}
@@ -470,12 +455,7 @@ func (m *planner) tryScales(all []*equalisable) error {
 // tryScale returns the noise of a layer whose input is scaled, relative to its output.
 func (m *planner) tryScale(e *equalisable, scales []float32, s *Site, values map[string]*onnx.Tensor) (float64, error) {
 	v, out := s.Node.Input(s.Input()), s.Node.Output(0).Name()
-	known := map[string]*onnx.Tensor{}
-	for _, v := range s.Node.Inputs() {
-		if v != nil && v.Const() == nil {
-			known[v.Name()] = values[v.Name()]
-		}
-	}
+	known := computedInputs(s, values)
 	x, w := values[v.Name()], s.Weight(0).Const()
 	if scales != nil {
 		x = rescale.Scaled(x, e.Channel(v, x.Dims), scales, true)
@@ -504,10 +484,6 @@ func (m *planner) tryScale(e *equalisable, scales []float32, s *Site, values map
 	dims, axis := s.shape(0)
 	q, err := quantize.QuantizeWeights(onnx.Data[float32](w), dims, axis, quantize.Int8Weights)
 	if err != nil {
-		return 0, err
-	}
-	r, _ := quantize.RoundingNamed("rtn")
-	if err := r.Apply(q, onnx.Data[float32](w), quantize.Layer{Kernel: s.kernel(0)}); err != nil {
 		return 0, err
 	}
 	rounded := onnx.Zeros(onnx.Float32, w.Dims...)

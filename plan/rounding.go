@@ -101,15 +101,8 @@ func (m *planner) chooseByOutput(sites []*Site) error {
 	if len(sites) == 0 {
 		return nil
 	}
-	var watch []string
 	changes := map[*Site][]change{}
 	for _, s := range sites {
-		watch = append(watch, s.Node.Output(0).Name())
-		for _, v := range s.Node.Inputs() {
-			if v != nil && v.Const() == nil {
-				watch = append(watch, v.Name())
-			}
-		}
 		var err error
 		if changes[s], err = m.roundings(s); err != nil {
 			return err
@@ -120,7 +113,7 @@ func (m *planner) chooseByOutput(sites []*Site) error {
 	for k := range n {
 		m.Progress("choosing roundings", k, n)
 		t := m.runner.trials[k*len(m.runner.trials)/n]
-		all, err := m.runner.program.Run(m.ctx, t.feeds, &engine.RunOptions{Outputs: slices.Compact(slices.Sorted(slices.Values(watch)))})
+		all, err := m.runner.program.Run(m.ctx, t.feeds, &engine.RunOptions{Outputs: watched(sites)})
 		if err != nil {
 			return err
 		}
@@ -128,12 +121,7 @@ func (m *planner) chooseByOutput(sites []*Site) error {
 			if noise[s] == nil {
 				noise[s] = make([]float64, len(quantize.Roundings))
 			}
-			known := map[string]*onnx.Tensor{}
-			for _, v := range s.Node.Inputs() {
-				if v != nil && v.Const() == nil {
-					known[v.Name()] = all[v.Name()]
-				}
-			}
+			known := computedInputs(s, all)
 			out := s.Node.Output(0).Name()
 			for i, c := range changes[s] {
 				if c == nil {
@@ -158,6 +146,30 @@ func (m *planner) chooseByOutput(sites []*Site) error {
 		m.rounding[s] = quantize.Roundings[best].Name
 	}
 	return nil
+}
+
+// watched returns the names of the tensors that sites take and give.
+func watched(sites []*Site) []string {
+	var names []string
+	for _, s := range sites {
+		names = append(names, s.Node.Output(0).Name())
+		for name := range computedInputs(s, nil) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// computedInputs returns those of values that a site's node takes beside its constants.
+func computedInputs(s *Site, values map[string]*onnx.Tensor) map[string]*onnx.Tensor {
+	known := map[string]*onnx.Tensor{}
+	for _, v := range s.Node.Inputs() {
+		if v != nil && v.Const() == nil {
+			known[v.Name()] = values[v.Name()]
+		}
+	}
+	return known
 }
 
 // leastForMean is the number of values of a channel below which most of an error would count as its mean.
