@@ -3,7 +3,6 @@ package onnxgo
 import (
 	"fmt"
 
-	"github.com/zqonnx/zqonnx/kernels/minifloat"
 	"github.com/zqonnx/zqonnx/onnx"
 )
 
@@ -61,9 +60,6 @@ func recast[S, E number](t *onnx.Tensor) (*onnx.Tensor, error) {
 	return onnx.Of(e, t.Dims...), nil
 }
 
-// halves are the formats for which gorgonia has no type. They cross as float32.
-var halves = map[onnx.DataType]minifloat.Format{onnx.Float16: minifloat.Float16, onnx.BFloat16: minifloat.BFloat16}
-
 func halved(want onnx.DataType) func(*onnx.Tensor) (*onnx.Tensor, error) {
 	return func(t *onnx.Tensor) (*onnx.Tensor, error) {
 		t, err := exact[float32](t)
@@ -71,10 +67,7 @@ func halved(want onnx.DataType) func(*onnx.Tensor) (*onnx.Tensor, error) {
 			return nil, err
 		}
 		half := onnx.Zeros(want, t.Dims...)
-		to := onnx.Data[uint16](half)
-		for i, x := range onnx.Data[float32](t) {
-			to[i] = halves[want].Encode(float64(x), false)
-		}
+		onnx.SetFloats(half, onnx.Data[float32](t))
 		return half, nil
 	}
 }

@@ -73,7 +73,7 @@ func toTensor(t tensor.Tensor, want onnx.DataType) (*onnx.Tensor, error) {
 
 // fromTensor returns a tensor for onnx-go over the memory of t.
 func fromTensor(t *onnx.Tensor) (tensor.Tensor, error) {
-	if _, ok := halves[t.Type]; ok {
+	if t.Type == onnx.Float16 || t.Type == onnx.BFloat16 { // gorgonia has no type for them
 		v, err := t.Float32s()
 		if err != nil {
 			return nil, err
