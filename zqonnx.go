@@ -35,6 +35,8 @@ type Options struct {
 	Target      *target.Target // nil: ONNX Runtime on x86-64
 	Activations plan.Mode      // "": auto
 	Range       quantize.RangeRule
+	Weights     plan.Form     // asked for; zero: int8
+	Rounding    string        // of quantize.Roundings; "": whichever loses least
 	Equalize    plan.Equalize // "": auto
 	Guard       plan.Guard
 	Include     []string // globs over node keys and output tensors
@@ -81,7 +83,7 @@ func Quantize(ctx context.Context, m *onnx.Model, o Options) (*Result, error) {
 	p := o.Plan
 	if p == nil {
 		p, err = plan.Make(ctx, prep, plan.Options{
-			Target: o.Target, Activations: o.Activations, Range: o.Range, Equalize: o.Equalize, Calibration: s.calibration, Probes: s.probes,
+			Target: o.Target, Activations: o.Activations, Range: o.Range, Weights: o.Weights, Rounding: o.Rounding, Equalize: o.Equalize, Calibration: s.calibration, Probes: s.probes,
 			Include: o.Include, Exclude: o.Exclude, ExcludeOps: o.ExcludeOps, Program: s.program, Threads: o.Threads, Guard: o.Guard, Progress: o.Progress,
 		})
 		if err != nil {

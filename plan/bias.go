@@ -16,13 +16,22 @@ const leastBiasSamples, mostBiasSamples = 8, 32
 // layer is fed with float inputs: rounded weights and clipped activations shift it, and the shift is what costs most on
 // smooth pictures. Since every layer is corrected, the layers behind see unshifted inputs. (DFQ, 1906.04721 §4.2.)
 func (m *planner) correctBiases() error {
+	return m.correctThose(func(*Site) bool { return true })
+}
+
+// correctNew corrects those that no correction is known of.
+func (m *planner) correctNew() error {
+	return m.correctThose(func(s *Site) bool { return m.correction[s] == nil })
+}
+
+func (m *planner) correctThose(which func(*Site) bool) error {
 	if m.layout == nil || m.stats == nil {
 		return nil
 	}
 	var sites []*Site
 	var inputs []string
 	for _, s := range m.sites {
-		if m.layout.static[s.Node] && s.Node.Is("Conv", "Gemm") {
+		if m.layout.static[s.Node] && s.Node.Is("Conv", "Gemm") && which(s) {
 			sites = append(sites, s)
 			inputs = append(inputs, s.Node.Input(s.Input()).Name())
 			if _, err := m.weights(s); err != nil {

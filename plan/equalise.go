@@ -161,7 +161,7 @@ func (m *planner) clone() *planner {
 	c.scheme, c.why, c.float = maps.Clone(m.scheme), maps.Clone(m.why), maps.Clone(m.float)
 	c.params, c.guarded, c.simW = maps.Clone(m.params), maps.Clone(m.guarded), maps.Clone(m.simW)
 	c.unpaid, c.cheaper, c.correction = maps.Clone(m.unpaid), maps.Clone(m.cheaper), maps.Clone(m.correction)
-	c.rounding, c.learned = maps.Clone(m.rounding), maps.Clone(m.learned)
+	c.rounding, c.learned, c.formed = maps.Clone(m.rounding), maps.Clone(m.learned), maps.Clone(m.formed)
 	for s, w := range c.simW {
 		c.simW[s] = maps.Clone(w) // biases are corrected in it
 	}

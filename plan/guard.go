@@ -82,6 +82,12 @@ func (m *planner) guard() error {
 			}
 			m.pay()
 		}
+		if err := m.chooseRoundings(); err != nil { // of those that are written down in another way now
+			return err
+		}
+		if err := m.correctNew(); err != nil {
+			return err
+		}
 	}
 }
 
@@ -93,6 +99,9 @@ func (m *planner) release(c candidate, why Reason) {
 	case c.activation:
 		m.scheme[c.site] = WeightOnly
 		m.guarded[m.end(c.site.Node)] = why
+	case m.form(c.site) != usual:
+		why.ID = "guard-int8" // before it is left in float
+		m.asked[c.site], m.coarse[c.site] = usual, why
 	default:
 		m.why[c.site.Node] = why
 	}

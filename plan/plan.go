@@ -60,10 +60,10 @@ type Node struct {
 	Reason      Reason                `json:"reason"`
 }
 
-// Weights says how a node's constant operand is quantized: symmetric, zero point 0.
+// Weights says how a node's constant operands are quantized.
 type Weights struct {
-	Type     string  `json:"type"` // "int8"
-	Axis     int     `json:"axis"` // of the channels that have a scale each, in the tensor as the model stores it; -1: one scale
+	Form
+	Axis     int     `json:"axis"` // of the channels that have scales of their own, in the tensor as the model stores it; -1: one scale
 	Rounding string  `json:"rounding"`
 	Solved   *Solved `json:"solved,omitempty"` // of a learned rounding
 	// Correction is added to the bias, per output channel: what quantization takes from the mean of the output.
@@ -173,8 +173,14 @@ func (n *Node) check() error {
 	case Static, Dynamic, Token, WeightOnly:
 		if w := n.Weights; w != nil {
 			r, ok := quantize.RoundingNamed(w.Rounding)
-			if !ok || w.Type != "int8" || w.Axis < -1 {
-				return fmt.Errorf("weights of type %q, axis %d, rounding %q are unknown", w.Type, w.Axis, w.Rounding)
+			if !ok || w.Axis < -1 {
+				return fmt.Errorf("weights along axis %d, rounding %q are unknown", w.Axis, w.Rounding)
+			}
+			if err := w.check(); err != nil {
+				return err
+			}
+			if n.Scheme != WeightOnly && w.Form != usual && w.Form != (Form{Type: w.Type, Storage: Folded}) {
+				return fmt.Errorf("scheme %q computes with int8 weights, folded ones too, in no blocks", n.Scheme)
 			}
 			if r.Learned != (w.Solved != nil) {
 				return fmt.Errorf("rounding %q, with solved codes: %v", w.Rounding, w.Solved != nil)

@@ -37,6 +37,8 @@ type Options struct {
 	Target      *target.Target
 	Activations Mode
 	Range       quantize.RangeRule
+	Weights     Form      // asked for; where it does not fit, another one is taken. Zero: int8
+	Rounding    string    // of quantize.Roundings, where it fits; "": the best of them
 	Equalize    Equalize  // "": auto
 	Calibration *data.Set // real samples; nil: none
 	Probes      *data.Set // used for measuring when there is no calibration; nil: rules only
@@ -76,6 +78,9 @@ type planner struct {
 	guarded    map[*onnx.Value]Reason
 	correction map[*Site][]float32
 	equalised  []Equalisation                         // done to prep already
+	asked      map[*Site]Form                         // of the weights of single sites, in place of Options.Weights
+	coarse     map[*Site]Reason                       // why the guard took a site's few bits back
+	formed     map[*Site]Form                         // that the following were found for
 	rounding   map[*Site]string                       // the best measured
 	learned    map[*Site]map[string]*quantize.Weights // codes found from data, by rounding
 }
@@ -86,6 +91,8 @@ func Make(ctx context.Context, prep *Prepared, o Options) (*Plan, error) {
 		o.Progress = func(string, int, int) {}
 	}
 	o.Equalize = cmp.Or(o.Equalize, EqualizeAuto)
+	o.Weights.Type = cmp.Or(o.Weights.Type, usual.Type)
+	o.Weights.Storage = cmp.Or(o.Weights.Storage, "auto")
 	if o.Equalize != EqualizeNone {
 		private := *prep
 		private.Model = prep.Model.Clone() // whose constants are scaled
@@ -95,7 +102,7 @@ func Make(ctx context.Context, prep *Prepared, o Options) (*Plan, error) {
 		Options: o, ctx: ctx, prep: prep, graph: prep.Model.Graph, sites: Survey(prep.Model), site: map[*onnx.Node]*Site{},
 		scheme: map[*Site]Scheme{}, why: map[*onnx.Node]Reason{}, float: map[*onnx.Value]bool{},
 		params: map[*onnx.Value]Activation{}, simW: map[*Site]change{}, weightValues: map[int][]float32{}, keys: prep.Model.Graph.Keys(),
-		cheaper: map[*Site]float64{}, unpaid: map[*Site]Reason{}, sqnr: map[string]float64{}, guarded: map[*onnx.Value]Reason{}, correction: map[*Site][]float32{}, rounding: map[*Site]string{}, learned: map[*Site]map[string]*quantize.Weights{},
+		cheaper: map[*Site]float64{}, unpaid: map[*Site]Reason{}, sqnr: map[string]float64{}, guarded: map[*onnx.Value]Reason{}, correction: map[*Site][]float32{}, asked: map[*Site]Form{}, coarse: map[*Site]Reason{}, formed: map[*Site]Form{}, rounding: map[*Site]string{}, learned: map[*Site]map[string]*quantize.Weights{},
 	}
 	for _, s := range m.sites {
 		m.site[s.Node] = s
@@ -201,6 +208,8 @@ func (m *planner) chooseSchemes() error {
 
 func (m *planner) initial(s *Site) Scheme {
 	switch {
+	case s.Kind == Product && m.Activations == ModeAuto && m.Weights.Block > 0:
+		return WeightOnly // blocks are for products in float
 	case s.Kind == Recurrent && m.Activations != ModeFloat:
 		return Dynamic
 	case (s.Kind == Conv || s.Kind == Product) && m.Calibration != nil && (m.Activations == ModeAuto || m.Activations == ModeStatic) &&
@@ -281,9 +290,22 @@ func (m *planner) closeSmall() {
 	}
 }
 
+// form returns how the weights of a site are written down, as its scheme allows.
+func (m *planner) form(s *Site) Form {
+	f, ok := m.asked[s]
+	if !ok {
+		f = m.Weights
+	}
+	scheme := m.scheme[s]
+	if scheme == "" {
+		scheme = WeightOnly
+	}
+	return f.fit(s, scheme)
+}
+
 // fallback is the scheme of a site that cannot be static.
 func (m *planner) fallback(s *Site) Scheme {
-	if s.Kind == Product && m.Activations == ModeAuto {
+	if s.Kind == Product && m.Activations == ModeAuto && m.Weights.Block == 0 {
 		return Token
 	}
 	return WeightOnly
@@ -448,7 +470,11 @@ func (m *planner) simulation() ([]candidate, error) {
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, candidate{site: s, change: w, name: "weights of " + s.Key})
+		name := "weights of " + s.Key
+		if f := m.form(s); f != usual {
+			name = f.Type + " " + name
+		}
+		all = append(all, candidate{site: s, change: w, name: name})
 		if (s.Kind == Product || s.Kind == Recurrent) && (m.scheme[s] == Token || m.scheme[s] == Dynamic) {
 			all = append(all, candidate{site: s, activation: true, change: m.dynamicChange(s, m.scheme[s]), name: "input of " + s.Key})
 		}
@@ -504,7 +530,11 @@ func (m *planner) plan() *Plan {
 			d.Reason = whyFloat(m.Target, n)
 		}
 		if s != nil && d.Scheme != Float {
-			d.Weights = &Weights{Type: "int8", Axis: s.Axes[0], Rounding: cmp.Or(m.rounding[s], s.Rounding()), Correction: m.correction[s]}
+			d.Weights = m.stored(s, m.rounding[s])
+			d.Weights.Correction = m.correction[s]
+			if r, ok := m.coarse[s]; ok {
+				d.Reason = r
+			}
 			if q := m.learned[s][m.rounding[s]]; q != nil {
 				d.Weights.Solved = newSolved(q)
 			}

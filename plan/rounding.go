@@ -25,6 +25,7 @@ func (m *planner) chooseRoundings() error {
 	}
 	var outside, inside []*Site
 	for _, s := range m.sites {
+		m.refresh(s)
 		switch {
 		case m.rounding[s] != "": // chosen before the model was equalised, which did not touch it
 		case !m.open(s) || len(s.Inputs) != 1 || s.Kind == Table || s.Weight(0).Const().Len() > largestChosen:
@@ -43,11 +44,25 @@ func (m *planner) chooseRoundings() error {
 	return m.chooseByModel(inside)
 }
 
-// roundings returns the changes that stand for a site's weights by the rows of quantize.Roundings; nil: does not fit.
+// roundings returns the changes that stand for a site's weights by the rows of quantize.Roundings; nil: does not fit. Where the
+// rounding that was asked for does not, it is the first that there is.
 func (m *planner) roundings(s *Site) ([]change, error) {
+	blank, err := m.blank(s)
+	if err != nil {
+		return nil, err
+	}
+	fits := func(r quantize.Rounding) bool {
+		return (!r.Learned || m.learned[s][r.Name] != nil) && (r.Fits == nil || r.Fits(blank))
+	}
+	asked := ""
+	if r, ok := quantize.RoundingNamed(m.Rounding); ok && fits(r) {
+		asked = r.Name
+	} else if ok {
+		asked = quantize.Roundings[0].Name
+	}
 	changes := make([]change, len(quantize.Roundings))
 	for i, r := range quantize.Roundings {
-		if r.Name == "squant" && s.Axes[0] != 0 || r.Learned && m.learned[s][r.Name] == nil {
+		if !fits(r) || asked != "" && r.Name != asked {
 			continue
 		}
 		var err error
@@ -56,6 +71,14 @@ func (m *planner) roundings(s *Site) ([]change, error) {
 		}
 	}
 	return changes, nil
+}
+
+// blank returns a site's weights without codes.
+func (m *planner) blank(s *Site) (*quantize.Weights, error) {
+	f := m.form(s)
+	row, _ := quantize.FormatNamed(f.Type)
+	dims, axis := s.shape(0)
+	return row.Blank(dims, axis, f.Block)
 }
 
 // chooseByModel takes, for sites inside branches, the rounding that disturbs the outputs of the model least. Sites whose branch
@@ -85,6 +108,9 @@ func (m *planner) chooseByModel(sites []*Site) error {
 	db, err := m.runner.measureEach(m.ctx, changes, trials, func(i int) { m.Progress("choosing roundings", i, trials*len(changes)) })
 	if err != nil {
 		return err
+	}
+	for _, s := range sites {
+		m.rounding[s] = m.stored(s, "").Rounding
 	}
 	best := map[*Site]float64{}
 	for i, o := range options {
@@ -137,9 +163,9 @@ func (m *planner) chooseByOutput(sites []*Site) error {
 		}
 	}
 	for _, s := range sites {
-		best := 0
+		best := -1
 		for i, e := range noise[s] {
-			if e < noise[s][best] {
+			if changes[s][i] != nil && (best < 0 || e < noise[s][best]) {
 				best = i
 			}
 		}

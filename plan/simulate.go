@@ -61,6 +61,7 @@ func roundTrip(dst, x []float32, p quantize.Params, codes *[]uint8) {
 
 // weights returns the change that stands for the quantized weights of a site, made once.
 func (m *planner) weights(s *Site) (change, error) {
+	m.refresh(s)
 	if c, ok := m.simW[s]; ok {
 		return c, nil
 	}
@@ -69,19 +70,38 @@ func (m *planner) weights(s *Site) (change, error) {
 	return c, err
 }
 
+// refresh forgets what was found for a site's weights in another form than they are to have now.
+func (m *planner) refresh(s *Site) {
+	if f := m.form(s); m.formed[s] != f {
+		m.formed[s] = f
+		delete(m.rounding, s)
+		delete(m.learned, s)
+		delete(m.simW, s)
+		delete(m.correction, s)
+	}
+}
+
+// stored returns how a site's weights are written down in a rounding; "" is the one where nothing was measured.
+func (m *planner) stored(s *Site, rounding string) *Weights {
+	f := m.form(s)
+	if rounding == "" {
+		rounding = s.Rounding()
+		if row, _ := quantize.FormatNamed(f.Type); !row.Simple(f.Block) {
+			rounding = quantize.Roundings[0].Name
+		}
+	}
+	return &Weights{Form: f, Axis: s.Axes[0], Rounding: rounding}
+}
+
 // rounded returns the change that stands for a site's weights in a rounding; "" is the site's own. Codes are kept, a quarter of
 // the float weights; their values are computed where a node asks for them.
 func (m *planner) rounded(s *Site, rounding string) (change, error) {
 	c := change{}
 	for i, in := range s.Inputs {
-		var w *Weights
-		if rounding != "" && i == 0 {
-			w = &Weights{Type: "int8", Axis: s.Axes[0], Rounding: rounding}
-		}
 		q := m.learned[s][rounding]
 		if q == nil {
 			var err error
-			if q, err = QuantizeSite(s, i, w); err != nil {
+			if q, err = QuantizeSite(s, i, m.stored(s, rounding)); err != nil {
 				return nil, err
 			}
 		}

@@ -47,7 +47,7 @@ func (m *planner) solve(sites []*Site) error {
 			w = new(solvable)
 			byWeight[s.Weight(0)] = w
 			all = append(all, w)
-		} else if w.sites[0].Kind != s.Kind || w.sites[0].Axes[0] != s.Axes[0] {
+		} else if w.sites[0].Kind != s.Kind || w.sites[0].Axes[0] != s.Axes[0] || m.form(w.sites[0]) != m.form(s) {
 			continue
 		}
 		src := m.source(s, view)
@@ -122,7 +122,7 @@ func (m *planner) solveAtOnce(all []*solvable) error {
 				} else {
 					known = newSolvers(merged(w.sources))
 				}
-				learned, err := solveFor(w.sites[0], known)
+				learned, err := m.solveFor(w.sites[0], known)
 				if err != nil && errs[i] == nil {
 					errs[i] = err
 				}
@@ -182,16 +182,16 @@ func merged(sources []*source) []*quantize.Gram {
 }
 
 // solveFor returns the codes of a site's weights in all learned roundings, by name.
-func solveFor(s *Site, known []*quantize.Solver) (map[string]*quantize.Weights, error) {
+func (m *planner) solveFor(s *Site, known []*quantize.Solver) (map[string]*quantize.Weights, error) {
 	if known == nil {
 		return nil, nil
 	}
 	learned := map[string]*quantize.Weights{}
 	for _, r := range quantize.Roundings {
-		if !r.Learned {
+		if !r.Learned || m.Rounding != "" && r.Name != m.Rounding {
 			continue
 		}
-		q, err := QuantizeSite(s, 0, &Weights{Type: "int8", Axis: s.Axes[0], Rounding: "rtn"})
+		q, err := QuantizeSite(s, 0, m.stored(s, "rtn"))
 		if err != nil {
 			return nil, err
 		}

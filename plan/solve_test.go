@@ -135,7 +135,7 @@ func TestSolvedCodesAreInThePlan(t *testing.T) {
 		if !slices.Equal(one.Codes, two.Codes) || !slices.Equal(one.Scales, two.Scales) {
 			t.Errorf("%s: other codes after JSON", s.Key)
 		}
-		plain, err := QuantizeSite(s, 0, &Weights{Axis: s.Axes[0], Rounding: "rtn"})
+		plain, err := QuantizeSite(s, 0, &Weights{Form: usual, Axis: s.Axes[0], Rounding: "rtn"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -214,7 +214,7 @@ func TestPlansWithBadCodes(t *testing.T) {
 			}
 		})
 	}
-	for _, w := range []Weights{{Type: "int8", Rounding: "gptq"}, {Type: "int8", Rounding: "rtn", Solved: &Solved{}}} {
+	for _, w := range []Weights{{Form: usual, Rounding: "gptq"}, {Form: usual, Rounding: "rtn", Solved: &Solved{}}} {
 		n := Node{Scheme: WeightOnly, Weights: &w}
 		if err := n.check(); err == nil || !strings.Contains(err.Error(), fmt.Sprint(w.Rounding)) {
 			t.Errorf("%+v is taken: %v", w, err)

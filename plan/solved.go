@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/zqonnx/zqonnx/onnx"
 	"github.com/zqonnx/zqonnx/quantize"
@@ -15,6 +16,8 @@ import (
 type Solved struct {
 	Codes  []byte    `json:"codes"`  // deflated int8, in the order of the weights; base64 in JSON
 	Scales []float32 `json:"scales"` // [channels, blocks of a channel]
+	Zeros  []int8    `json:"zero_points,omitempty"`
+	Levels []int8    `json:"levels,omitempty"` // the codes in use, ascending
 }
 
 func newSolved(q *quantize.Weights) *Solved {
@@ -28,7 +31,7 @@ func newSolved(q *quantize.Weights) *Solved {
 	if err = errors.Join(err, z.Close()); err != nil {
 		panic(err) // a buffer takes all
 	}
-	return &Solved{Codes: b.Bytes(), Scales: q.Scales}
+	return &Solved{Codes: b.Bytes(), Scales: q.Scales, Zeros: q.Zeros, Levels: q.Levels}
 }
 
 // Key is equal for equal codes and scales.
@@ -36,7 +39,7 @@ func (s *Solved) Key() string {
 	if s == nil {
 		return ""
 	}
-	return string(s.Codes) + string(onnx.Of(s.Scales).Bytes())
+	return fmt.Sprint(string(s.Codes), string(onnx.Of(s.Scales).Bytes()), s.Zeros, s.Levels)
 }
 
 // apply puts codes and scales into q, whose shape they must have.
@@ -45,12 +48,15 @@ func (s *Solved) apply(q *quantize.Weights) error {
 	if err != nil {
 		return fmt.Errorf("the plan's codes cannot be read: %w", err)
 	}
-	if len(raw) != len(q.Codes) || len(s.Scales) != len(q.Scales) {
-		return fmt.Errorf("the plan's codes and %d scales are not those of %d weights in %d channels", len(s.Scales), len(q.Codes), len(q.Scales))
+	if len(raw) != len(q.Codes) || len(s.Scales) != len(q.Scales) || len(s.Zeros) != len(q.Zeros) {
+		return fmt.Errorf("the plan's %d codes, %d scales and %d zero points are not those of %d weights with %d scales", len(raw), len(s.Scales), len(s.Zeros), len(q.Codes), len(q.Scales))
+	}
+	if !slices.IsSorted(s.Levels) {
+		return fmt.Errorf("the plan's levels %d do not ascend", s.Levels)
 	}
 	for i, b := range raw {
 		code := int8(b)
-		if int32(code) < q.Grid.Min || int32(code) > q.Grid.Max {
+		if _, known := slices.BinarySearch(s.Levels, code); int32(code) < q.Grid.Min || int32(code) > q.Grid.Max || s.Levels != nil && !known {
 			return fmt.Errorf("the plan's code %d is none of %s", code, q.Grid.Name)
 		}
 		q.Codes[i] = code
@@ -61,5 +67,12 @@ func (s *Solved) apply(q *quantize.Weights) error {
 		}
 		q.Scales[i] = v
 	}
+	for i, z := range s.Zeros {
+		if int32(z) < q.Grid.Min || int32(z) > q.Grid.Max {
+			return fmt.Errorf("the plan's zero point %d is none of %s", z, q.Grid.Name)
+		}
+		q.Zeros[i] = z
+	}
+	q.Levels = s.Levels
 	return nil
 }

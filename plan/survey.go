@@ -240,30 +240,40 @@ func (s *Site) shape(i int) (dims []int64, axis int) {
 // QuantizeSite quantizes constant operand i of a site as w says; where w is nil, along its own axis with the site's rounding.
 // Weights of recurrent nodes are quantized as the matrix [directions·rows, K].
 func QuantizeSite(s *Site, i int, w *Weights) (*quantize.Weights, error) {
-	v, rounding := s.Weight(i), s.Rounding()
-	dims, axis := s.shape(i)
-	if w != nil {
-		rounding = w.Rounding
-		if w.Axis == quantize.PerTensor {
-			axis = quantize.PerTensor
-		}
+	if w == nil {
+		w = &Weights{Form: usual, Axis: s.Axes[i], Rounding: s.Rounding()}
 	}
-	t := v.Const()
-	x := onnx.Data[float32](t)
-	q, err := quantize.QuantizeWeights(x, dims, axis, quantize.Int8Weights)
+	q, err := s.quantize(i, w)
 	if err != nil {
-		return nil, fmt.Errorf("weights %q: %w", v.Name(), err)
+		return nil, fmt.Errorf("weights %q: %w", s.Weight(i).Name(), err)
 	}
-	if w != nil && w.Solved != nil {
-		if err := w.Solved.apply(q); err != nil {
-			return nil, fmt.Errorf("weights %q: %w", v.Name(), err)
-		}
-		return q, nil
+	return q, nil
+}
+
+func (s *Site) quantize(i int, w *Weights) (*quantize.Weights, error) {
+	dims, axis := s.shape(i)
+	if w.Axis == quantize.PerTensor {
+		axis = quantize.PerTensor
 	}
-	q.Refine(x)
-	r, ok := quantize.RoundingNamed(rounding)
+	format, ok := quantize.FormatNamed(w.Type)
 	if !ok {
-		return nil, fmt.Errorf("weights %q: unknown rounding %q", v.Name(), rounding)
+		return nil, fmt.Errorf("unknown type %q", w.Type)
+	}
+	if w.Solved != nil {
+		q, err := format.Blank(dims, axis, w.Block)
+		if err != nil {
+			return nil, err
+		}
+		return q, w.Solved.apply(q)
+	}
+	x := onnx.Data[float32](s.Weight(i).Const())
+	q, err := format.Quantize(x, dims, axis, w.Block)
+	if err != nil {
+		return nil, err
+	}
+	r, ok := quantize.RoundingNamed(w.Rounding)
+	if !ok || r.Fits != nil && !r.Fits(q) {
+		return nil, fmt.Errorf("rounding %q is not for weights of type %q in blocks of %d along axis %d", w.Rounding, w.Type, w.Block, w.Axis)
 	}
 	return q, r.Apply(q, x, quantize.Layer{Kernel: s.kernel(i)})
 }

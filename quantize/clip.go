@@ -7,6 +7,8 @@ import "math"
 var (
 	Int4  = Grid{Name: "int4", Bits: 4, Min: -8, Max: 7, Symmetric: true}
 	Uint4 = Grid{Name: "uint4", Bits: 4, Min: 0, Max: 15}
+	Int3  = Grid{Name: "int3", Bits: 3, Min: -4, Max: 3, Symmetric: true} // no type of ONNX
+	Uint3 = Grid{Name: "uint3", Bits: 3, Min: 0, Max: 7}
 	Int2  = Grid{Name: "int2", Bits: 2, Min: -2, Max: 1, Symmetric: true}
 	Uint2 = Grid{Name: "uint2", Bits: 2, Min: 0, Max: 3}
 )
@@ -19,15 +21,20 @@ func NewRows(w []float32, n, k, block int, g Grid) *Rows {
 	if !g.Symmetric {
 		r.Zeros = make([]int8, len(r.Scales))
 	}
-	for c := range n {
+	r.hold()
+	return r
+}
+
+// hold gives every block the scale that holds its extremes, and rounds it.
+func (r *Rows) hold() {
+	for c := range r.N {
 		for x := range r.blocks() {
 			from, to := r.block(x)
-			lo, hi := extremes(w[c*k+from : c*k+to])
-			r.setParams(c*r.blocks()+x, g.within(lo, hi))
+			lo, hi := extremes(r.W[c*r.K+from : c*r.K+to])
+			r.setParams(c*r.blocks()+x, r.Grid.within(lo, hi))
 		}
 	}
 	r.Round()
-	return r
 }
 
 func extremes(w []float32) (lo, hi float64) {

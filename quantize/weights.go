@@ -19,6 +19,10 @@ type Weights struct {
 	Codes  []int8    // row-major, as many as the product of Dims
 	Scales []float32 // [channels, blocks of a channel]
 	Zeros  []int8    // zero points beside Scales; nil: all 0
+	Levels []int8    // the codes in use, ascending; nil: all of Grid
+
+	start func(r *Rows, energy []float64) // finds the scales anew, for what is known of the inputs; nil: they stand
+	joint bool                            // it must see all channels together
 }
 
 // QuantizeWeights rounds the row-major tensor w to the symmetric grid g, with
@@ -32,20 +36,13 @@ func QuantizeWeights(w []float32, dims []int64, axis int, g Grid) (*Weights, err
 	if !g.Symmetric || g.Max > math.MaxInt8 {
 		return nil, fmt.Errorf("weights cannot be quantized to %s %d…%d: a symmetric grid of at most 8 bits is needed", g.Name, g.Min, g.Max)
 	}
-	if axis != PerTensor && (axis < 0 || axis >= len(dims)) {
-		return nil, fmt.Errorf("channel axis %d is outside the shape %v of the weights", axis, dims)
-	}
-	if n, ok := volume(dims); !ok || n != len(w) {
-		return nil, fmt.Errorf("shape %v does not describe %d weights (or is empty)", dims, len(w))
+	if err := checkWeights(w, dims, axis); err != nil {
+		return nil, err
 	}
 	q := &Weights{Grid: g, Dims: slices.Clone(dims), Axis: axis, Codes: make([]int8, len(w))}
 	l := layoutOf(dims, axis)
 	q.Scales = make([]float32, l.channels)
 	for c, m := range l.absMax(w) {
-		if m > math.MaxFloat32 || m != m {
-			i := slices.IndexFunc(w, func(v float32) bool { return v-v != 0 })
-			return nil, fmt.Errorf("weight %v of shape %v is %v: only finite weights can be quantized", index(i, dims), dims, w[i])
-		}
 		q.Scales[c] = usableScale(float64(m)/float64(g.Max), g.Max)
 	}
 	if l.inner == 1 {
@@ -130,7 +127,7 @@ func (q *Weights) value(code int8, at int) float32 {
 // scales are copies; SetRows brings them back.
 func (q *Weights) Rows(w []float32, from, to int) *Rows {
 	l := layoutOf(q.Dims, q.Axis)
-	r := &Rows{N: to - from, K: l.outer * l.inner, Grid: q.Grid, Block: q.Block}
+	r := &Rows{N: to - from, K: l.outer * l.inner, Grid: q.Grid, Block: q.Block, Levels: q.Levels}
 	if r.Block == 0 {
 		r.Block = r.K
 	}
@@ -182,4 +179,36 @@ func (q *Weights) clone() *Weights {
 	r := *q
 	r.Codes, r.Scales, r.Zeros = slices.Clone(q.Codes), slices.Clone(q.Scales), slices.Clone(q.Zeros)
 	return &r
+}
+
+// Matrix returns the codes as a matrix with a row for each channel, padded to width ≥ K by codes that stand for 0 where there is one.
+func (q *Weights) Matrix(width int) []int8 {
+	l := layoutOf(q.Dims, q.Axis)
+	k := l.outer * l.inner
+	m := make([]int8, l.channels*width)
+	q.eachRun(l, 0, l.channels, func(row, at, n int) { copy(m[row/k*width+row%k:], q.Codes[at:at+n]) })
+	blocks := len(q.Scales) / l.channels
+	for c := range l.channels {
+		for i := k; i < width; i++ {
+			switch {
+			case q.Levels != nil:
+				m[c*width+i] = q.Levels[0]
+			case q.Zeros != nil:
+				m[c*width+i] = q.Zeros[(c+1)*blocks-1]
+			}
+		}
+	}
+	return m
+}
+
+// Shape returns the number of channels, of weights in each, and of blocks in each.
+func (q *Weights) Shape() (channels, weights, blocks int) {
+	l := layoutOf(q.Dims, q.Axis)
+	return l.channels, l.outer * l.inner, len(q.Scales) / l.channels
+}
+
+// Split returns the sizes before and behind the axis of the channels.
+func (q *Weights) Split() (outer, inner int) {
+	l := layoutOf(q.Dims, q.Axis)
+	return l.outer, l.inner
 }

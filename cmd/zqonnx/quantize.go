@@ -36,6 +36,11 @@ Data
       --seed N             of the synthetic samples used where there are no data
 Choice
       --activations MODE   auto, token, dynamic, static or float [auto]
+      --weights TYPE       int8, int4, uint4, kmeans4, int3, int2 ... [int8]
+      --block N            weights of a channel that share a scale [all]
+      --storage HOW        below 8 bits: auto, folded, native or qdq [auto]
+      --accuracy-level N   of MatMulNBits: 1 float32, 4 int8 [1]
+      --rounding HOW       rtn, squant, diffusion, hqq, gptq, adaround [best]
       --equalize HOW       auto, none, smooth, awq or cle [auto]
       --range METHOD       minmax, moving-average, percentile, entropy, mse,
                            octav or sigma [minmax]
@@ -99,7 +104,7 @@ var quantizeRules = []rule{
 	{flag: "sigma-k", needs: "range=sigma", why: "no other method uses it"},
 	{flag: "no-write-on-fail", needs: "fail-if", why: "only a gate can fail"},
 	{flag: "plan", why: "a plan holds all decisions", without: []string{
-		"calib", "activations", "equalize", "range", "include", "exclude", "exclude-op", "target", "write-plan",
+		"calib", "activations", "weights", "block", "storage", "accuracy-level", "rounding", "equalize", "range", "include", "exclude", "exclude-op", "target", "write-plan",
 	}},
 	{flag: "dry-run", why: "it makes no model to verify", without: []string{
 		"data", "fail-if", "report", "semantics", "no-verify", "force", "emit", "quiet",
@@ -117,6 +122,11 @@ func quantizeCommand(f *pflag.FlagSet) action {
 	feedingFlags(f, &o.Feeding)
 
 	choice(f, &o.Activations, "activations", names(plan.Modes, func(m plan.Mode) string { return string(m) }))
+	choice(f, &o.Weights.Type, "weights", names(quantize.Formats, func(f quantize.Format) string { return f.Name }))
+	positive(f, "block", &o.Weights.Block)
+	choice(f, &o.Weights.Storage, "storage", names(plan.Storages, func(s plan.Storage) string { return string(s) }))
+	positive(f, "accuracy-level", &o.Weights.AccuracyLevel)
+	choice(f, &o.Rounding, "rounding", names(quantize.Roundings, func(r quantize.Rounding) string { return r.Name }))
 	choice(f, &o.Equalize, "equalize", names(plan.Equalizes, func(e plan.Equalize) string { return string(e) }))
 	choice(f, &o.Range.Method, "range", names(quantize.Methods, func(m quantize.Method) string { return m.Name }))
 	f.Float64Var(&o.Range.Percentile, "percentile", 0, "")

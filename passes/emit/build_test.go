@@ -127,7 +127,7 @@ func (c choice) plan(prep *plan.Prepared) *plan.Plan {
 			d.Scheme = scheme
 		}
 		if s != nil && d.Scheme != plan.Float {
-			d.Weights = &plan.Weights{Type: "int8", Axis: s.Axes[0], Rounding: s.Rounding(), Correction: c.correct[n.Output(0).String()]}
+			d.Weights = &plan.Weights{Form: plan.Form{Type: "int8"}, Axis: s.Axes[0], Rounding: s.Rounding(), Correction: c.correct[n.Output(0).String()]}
 			if c.tensor {
 				d.Weights.Axis, d.Weights.Rounding = quantize.PerTensor, "rtn"
 			}

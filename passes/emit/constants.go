@@ -46,6 +46,7 @@ type arrangement int
 const (
 	asIs       arrangement = iota // as the float weights did
 	transposed                    // the last two axes changed places
+	rows                          // a matrix with a row for each channel
 )
 
 // storedKey names one way to store one constant: weights that several nodes share are stored once.
@@ -54,20 +55,30 @@ type storedKey struct {
 	axis        int
 	rounding    string
 	solved      string // codes and scales found from data
+	form        plan.Form
 	arrangement arrangement
 }
 
 // stored are weights as initializers, in the graph that held the float ones.
 type stored struct {
-	codes, scales, zeros *onnx.Value
-	weights              *quantize.Weights // before they were arranged; of recurrent nodes as a matrix of the rows of all directions
+	graph         *onnx.Graph
+	name          string  // of the codes
+	dims          []int64 // of the codes, arranged
+	codes         *onnx.Value
+	scales, zeros *onnx.Value
+	weights       *quantize.Weights // before they were arranged; of recurrent nodes as a matrix of the rows of all directions
+
+	packed   *packed                     // codes of few bits, which become int8 where they are needed; nil: codes are int8
+	rows     []int64                     // number of rows that are packed each; nil: all in one
+	bytes    []*onnx.Value               // they, as initializers
+	unpacked map[*onnx.Graph]*onnx.Value // they, as int8
 }
 
 // weights stores constant operand i of a site.
 func (e *emitter) weights(s *plan.Site, i int, w *plan.Weights, a arrangement) (*stored, error) {
 	key := storedKey{value: s.Weight(i), axis: s.Axes[i], rounding: s.Rounding(), arrangement: a}
 	if w != nil {
-		key.rounding, key.solved = w.Rounding, w.Solved.Key()
+		key.rounding, key.solved, key.form = w.Rounding, w.Solved.Key(), w.Form
 		if w.Axis == quantize.PerTensor {
 			key.axis = quantize.PerTensor
 		}
@@ -77,7 +88,7 @@ func (e *emitter) weights(s *plan.Site, i int, w *plan.Weights, a arrangement) (
 		if err != nil {
 			return nil, err
 		}
-		return e.store(key.value, q, a), nil
+		return e.store(key.value, q, a, bitsOf(w)), nil
 	})
 }
 
@@ -95,7 +106,7 @@ func (e *emitter) once(key storedKey, store func() (*stored, error)) (*stored, e
 }
 
 // store makes the initializers of the quantized weights of v.
-func (e *emitter) store(v *onnx.Value, q *quantize.Weights, a arrangement) *stored {
+func (e *emitter) store(v *onnx.Value, q *quantize.Weights, a arrangement, bits int) *stored {
 	g, name := v.Graph(), v.Name()
 	codes, dims := q.Codes, v.Const().Dims
 	if a == transposed {
@@ -105,12 +116,30 @@ func (e *emitter) store(v *onnx.Value, q *quantize.Weights, a arrangement) *stor
 	if q.Axis == quantize.PerTensor {
 		scales = onnx.Scalar(q.Scales[0])
 	}
-	return &stored{
-		codes:   g.AddConst(name+"_quantized", onnx.Of(codes, dims...)),
-		scales:  e.constant(g, name+"_scale", scales),
-		zeros:   e.zeroPoints(g, scales.Dims...),
-		weights: q,
+	st := &stored{graph: g, name: name, dims: dims, weights: q}
+	st.hold(codes, bits)
+	st.scales, st.zeros = e.constant(g, name+"_scale", scales), e.zeroPoints(g, scales.Dims...)
+	return st
+}
+
+// hold makes an int8 initializer of codes, or packs them, of fewer bits, in so many rows.
+func (st *stored) hold(codes []int8, bits int, rows ...int64) {
+	if bits == 8 {
+		st.codes = st.graph.AddConst(st.name+"_quantized", onnx.Of(codes, st.dims...))
+		st.name = st.codes.Name()
+		return
 	}
+	st.rows, st.name = rows, st.name+"_quantized"
+	st.packed, st.unpacked = pack(st.weights, bits, codes, len(codes)/int(onnx.NumElements(rows))), map[*onnx.Graph]*onnx.Value{}
+}
+
+// bitsOf returns how many bits a code takes in the file.
+func bitsOf(w *plan.Weights) int {
+	if w == nil {
+		return 8
+	}
+	f, _ := quantize.FormatNamed(w.Type)
+	return f.Bits
 }
 
 // transpose changes the places of the last two axes.
@@ -135,5 +164,5 @@ func (e *emitter) dequantized(n *onnx.Node, st *stored, axis int) *onnx.Value {
 	if st.weights.Axis != quantize.PerTensor {
 		attrs = append(attrs, onnx.AttrI("axis", int64(axis)))
 	}
-	return e.before(n, "DequantizeLinear", st.codes.Name()+"_float", []*onnx.Value{st.codes, st.scales, st.zeros}, attrs...)
+	return e.before(n, "DequantizeLinear", st.name+"_float", []*onnx.Value{e.int8(n, st), st.scales, st.zeros}, attrs...)
 }

@@ -57,14 +57,10 @@ func (e *emitter) product(s *plan.Site, d *plan.Node, form dynamicForm, inputs m
 	key := inputKey{n.Input(0), n.Graph()}
 	x, ok := inputs[key]
 	if !ok {
-		x = form.input(e, n, n.Input(0), st.codes.Const().Dims[0])
+		x = form.input(e, n, n.Input(0), st.dims[0])
 		inputs[key] = x
 	}
-	y := form.product(e, n, x, st)
-	if b := n.Input(2); b != nil {
-		y = e.before(n, "Add", n.Output(0).Name()+"_biased", []*onnx.Value{y, b})
-	}
-	return e.replace(n, y)
+	return e.replaceProduct(n, form.product(e, n, x, st))
 }
 
 // tensorInput is DynamicQuantizeLinear.
@@ -79,7 +75,7 @@ func (e *emitter) tensorInput(n *onnx.Node, x *onnx.Value, _ int64) quantizedInp
 // tensorProduct is MatMulInteger → Cast → Mul(·, Mul(s_x, s_w)): one DynamicQuantizeMatMul in the runtime.
 func (e *emitter) tensorProduct(n *onnx.Node, x quantizedInput, st *stored) *onnx.Value {
 	name := n.Output(0).Name()
-	acc := e.before(n, "MatMulInteger", name+"_int32", []*onnx.Value{x.codes, st.codes, x.zero})
+	acc := e.before(n, "MatMulInteger", name+"_int32", []*onnx.Value{x.codes, e.int8(n, st), x.zero})
 	float := e.before(n, "Cast", name+"_cast", []*onnx.Value{acc}, onnx.AttrI("to", int64(onnx.Float32)))
 	scale := e.before(n, "Mul", name+"_scale", []*onnx.Value{x.scale, st.scales})
 	return e.before(n, "Mul", name+"_scaled", []*onnx.Value{float, scale})

@@ -35,6 +35,8 @@ func Passes(p *plan.Plan, halves []onnx.DataType) rewrite.Pipeline {
 		e.pass("quantize-dynamic", "products whose activations are quantized per token or per tensor at run time", (*emitter).dynamic),
 		e.pass("quantize-lstm", "LSTM to com.microsoft.DynamicQuantizeLSTM", (*emitter).recurrent),
 		e.pass("quantize-tables", "constant tables of Gather as int8 rows, scaled after they are gathered", (*emitter).tables),
+		// Before store-weights, which takes the rest.
+		e.pass("quantize-products", "products with weights of few bits: com.microsoft.MatMulNBits, or DequantizeLinear in blocks", (*emitter).inFewBits),
 		e.pass("store-weights", "other constant weights as Mul(Cast(int8), scale), which the runtime folds when it loads the model", (*emitter).storeWeights),
 		prepare.RemoveDead, // the float weights
 		// After remove-dead: what is stored in 8 bits needs no other form.
@@ -79,6 +81,7 @@ type emitter struct {
 	floats    []*onnx.Value // the float32 constants of the model
 	stored    map[storedKey]*stored
 	constants map[constantKey]*onnx.Value
+	heads     map[*onnx.Graph]*onnx.Node // the last of the nodes at the start of a graph, which unpack constants
 }
 
 // scheme returns the planned scheme of a node.
@@ -92,7 +95,8 @@ func (e *emitter) scheme(n *onnx.Node) plan.Scheme {
 // each calls f for every site with that scheme and, where kinds are given, one of them.
 func (e *emitter) each(f func(*plan.Site, *plan.Node) error, scheme plan.Scheme, kinds ...plan.Kind) error {
 	for _, s := range e.sites {
-		if e.scheme(s.Node) != scheme || len(kinds) > 0 && !slices.Contains(kinds, s.Kind) {
+		replaced := s.Node.Graph() == nil
+		if replaced || e.scheme(s.Node) != scheme || len(kinds) > 0 && !slices.Contains(kinds, s.Kind) {
 			continue
 		}
 		if err := f(s, e.nodes[s.Node]); err != nil {

@@ -157,7 +157,7 @@ func TestSpoiledPlans(t *testing.T) {
 			case 0:
 				d.Scheme = rapid.SampledFrom(schemes).Draw(t, "scheme")
 			case 1:
-				d.Weights = &plan.Weights{Type: "int8", Axis: rapid.IntRange(-1, 3).Draw(t, "axis"), Rounding: rapid.SampledFrom([]string{"rtn", "squant"}).Draw(t, "rounding")}
+				d.Weights = &plan.Weights{Form: plan.Form{Type: "int8"}, Axis: rapid.IntRange(-1, 3).Draw(t, "axis"), Rounding: rapid.SampledFrom([]string{"rtn", "squant"}).Draw(t, "rounding")}
 			case 2:
 				if d.Weights != nil {
 					d.Weights.Correction = make([]float32, rapid.SampledFrom([]int{0, 1, 8, 16, 32}).Draw(t, "channels"))

@@ -43,7 +43,7 @@ func (e *emitter) staticWeights(s *plan.Site, d *plan.Node) error {
 			return err
 		}
 		if len(q.Raised) > 0 {
-			st = e.store(v, q.Weights, asIs)
+			st = e.store(v, q.Weights, asIs, bitsOf(d.Weights))
 		}
 		n.SetInput(2, e.dequantizedBias(n, b.Name(), q))
 	}

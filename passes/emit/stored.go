@@ -18,6 +18,18 @@ func (e *emitter) storeWeights() error {
 	scaled := map[scaledKey]*onnx.Value{}
 	return e.each(func(s *plan.Site, d *plan.Node) error {
 		for i, in := range s.Inputs {
+			if d.Weights != nil && inRows(d.Weights) {
+				b, err := e.blocked(s, i, d.Weights)
+				if err != nil {
+					return err
+				}
+				key := scaledKey{b.stored, s.Node.Graph()}
+				if scaled[key] == nil {
+					scaled[key] = e.float(s.Node, b)
+				}
+				s.Node.SetInput(in, scaled[key])
+				continue
+			}
 			st, err := e.weights(s, i, d.Weights, asIs)
 			if err != nil {
 				return err
@@ -30,6 +42,26 @@ func (e *emitter) storeWeights() error {
 		}
 		return nil
 	}, plan.WeightOnly, plan.Conv, plan.Product, plan.Recurrent, plan.Stored)
+}
+
+// inRows reports whether weights have scales or zero points that do not simply broadcast over them.
+func inRows(w *plan.Weights) bool {
+	f, _ := quantize.FormatNamed(w.Type)
+	return w.Block > 0 || !f.Grid.Symmetric
+}
+
+// inFewBits writes the products that take weights as they are stored.
+func (e *emitter) inFewBits() error {
+	return e.each(func(s *plan.Site, d *plan.Node) error {
+		switch {
+		case d.Weights == nil:
+		case d.Weights.Storage == plan.Native:
+			return e.nbits(s, d)
+		case d.Weights.Storage == plan.QDQ:
+			return e.inBlocks(s, d)
+		}
+		return nil
+	}, plan.WeightOnly, plan.Product)
 }
 
 // storeHalves stores those float32 constants that the plan left alone in a half-precision type of the input model, so that the
@@ -63,8 +95,9 @@ func storeHalf(v *onnx.Value, t *onnx.Tensor) {
 
 // scaled computes stored weights in float, in front of n.
 func (e *emitter) scaled(n *onnx.Node, st *stored) *onnx.Value {
-	float := e.before(n, "Cast", st.codes.Name()+"_cast", []*onnx.Value{st.codes}, onnx.AttrI("to", int64(onnx.Float32)))
-	return e.before(n, "Mul", st.codes.Name()+"_scaled", []*onnx.Value{float, e.broadcastScales(st)})
+	name := st.name
+	float := e.before(n, "Cast", name+"_cast", []*onnx.Value{e.int8(n, st)}, onnx.AttrI("to", int64(onnx.Float32)))
+	return e.before(n, "Mul", name+"_scaled", []*onnx.Value{float, e.broadcastScales(st)})
 }
 
 // broadcastScales returns the scales in the shape in which they broadcast over the codes.
@@ -74,8 +107,8 @@ func (e *emitter) broadcastScales(st *stored) *onnx.Value {
 		return st.scales
 	}
 	dims := q.ScaleDims()
-	if codes := st.codes.Const().Dims; len(codes) > len(dims) {
-		dims = append(slices.Clone(codes[:len(codes)-1]), 1)
+	if len(st.dims) > len(dims) {
+		dims = append(slices.Clone(st.dims[:len(st.dims)-1]), 1)
 	}
 	return e.constant(st.scales.Graph(), st.scales.Name(), st.scales.Const().Reshaped(dims...))
 }
@@ -83,6 +116,9 @@ func (e *emitter) broadcastScales(st *stored) *onnx.Value {
 // tables replaces Gather(table, i) by Gather(codes, i) · Gather(row scales, i): the table is never float in memory.
 func (e *emitter) tables() error {
 	return e.each(func(s *plan.Site, d *plan.Node) error {
+		if d.Weights != nil && d.Weights.Storage != plan.Plain {
+			return e.blockedTable(s, d)
+		}
 		n := s.Node
 		st, err := e.weights(s, 0, d.Weights, asIs)
 		if err != nil {

@@ -1,0 +1,238 @@
+package emit
+
+import (
+	"fmt"
+
+	"github.com/zqonnx/zqonnx/onnx"
+	"github.com/zqonnx/zqonnx/onnx/rewrite"
+	"github.com/zqonnx/zqonnx/plan"
+	"github.com/zqonnx/zqonnx/quantize"
+)
+
+// A blocked is weights in blocks as a matrix with a row for each channel: [channels, blocks, block].
+type blocked struct {
+	*stored
+	channels, blocks, block int64
+	weights                 int64   // of a channel; the last block is padded
+	modelDims               []int64 // as the model has them
+}
+
+// blocked stores constant operand i of a site as rows.
+func (e *emitter) blocked(s *plan.Site, i int, w *plan.Weights) (*blocked, error) {
+	v := s.Weight(i)
+	key := storedKey{value: v, axis: w.Axis, rounding: w.Rounding, solved: w.Solved.Key(), form: w.Form, arrangement: rows}
+	st, err := e.once(key, func() (*stored, error) {
+		q, err := plan.QuantizeSite(s, i, w)
+		if err != nil {
+			return nil, err
+		}
+		b := blockedOf(q)
+		g := v.Graph()
+		st := &stored{graph: g, name: v.Name(), weights: q, dims: []int64{b.channels, b.blocks, b.block}}
+		if w.Storage == plan.Native && s.Kind == plan.Product {
+			e.storeNative(st, b, w)
+			return st, nil
+		}
+		st.hold(q.Matrix(int(b.blocks*b.block)), bitsOf(w), b.channels)
+		st.scales = g.AddConst(v.Name()+"_scale", onnx.Of(q.Scales, b.channels, b.blocks, 1))
+		if q.Zeros != nil {
+			st.zeros = g.AddConst(v.Name()+"_zero_point", onnx.Of(q.Zeros, b.channels, b.blocks, 1))
+		}
+		return st, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	b := blockedOf(st.weights)
+	b.stored, b.modelDims = st, v.Const().Dims
+	return b, nil
+}
+
+func blockedOf(q *quantize.Weights) *blocked {
+	n, k, blocks := q.Shape()
+	b := &blocked{channels: int64(n), weights: int64(k), blocks: int64(blocks), block: int64(q.Block)}
+	if b.block == 0 {
+		b.block = b.weights
+	}
+	return b
+}
+
+// float computes the weights in the layout of the model, from constants only, in the graph of n.
+func (e *emitter) float(n *onnx.Node, b *blocked) *onnx.Value {
+	g, q := n.Graph(), b.stored.weights
+	root, name := b.graph, b.name
+	shape := func(dims ...int64) *onnx.Value { return e.constant(root, "shape", onnx.Of(dims)) }
+	place := e.atStart(g)
+	v := e.scaledBlocks(place, name, e.int8(n, b.stored), b.zeros, b.scales)
+	if b.blocks*b.block != b.weights {
+		v = place("Reshape", name+"_rows", []*onnx.Value{v, shape(b.channels, b.blocks*b.block)})
+		v = e.slice(place, root, name+"_whole", v, b.weights)
+	}
+	if outer, inner := q.Split(); outer > 1 {
+		v = place("Reshape", name+"_channels", []*onnx.Value{v, shape(b.channels, int64(outer), int64(inner))})
+		v = place("Transpose", name+"_turned", []*onnx.Value{v}, onnx.AttrIs("perm", 1, 0, 2))
+	}
+	return place("Reshape", name+"_scaled", []*onnx.Value{v, e.constant(root, "shape", onnx.Of(append([]int64{}, b.modelDims...)))})
+}
+
+// scaledBlocks is (codes − zeros)·scales.
+func (e *emitter) scaledBlocks(place placer, name string, codes, zeros, scales *onnx.Value) *onnx.Value {
+	v := place("Cast", name+"_cast", []*onnx.Value{codes}, onnx.AttrI("to", int64(onnx.Float32)))
+	if zeros != nil {
+		z := place("Cast", name+"_zero_cast", []*onnx.Value{zeros}, onnx.AttrI("to", int64(onnx.Float32)))
+		v = place("Sub", name+"_centred", []*onnx.Value{v, z})
+	}
+	return place("Mul", name+"_blocks", []*onnx.Value{v, scales})
+}
+
+// blockedTable replaces Gather(table, i) by gathered bytes, which are unpacked and scaled: the table is never float, nor int8, in memory.
+func (e *emitter) blockedTable(s *plan.Site, d *plan.Node) error {
+	n := s.Node
+	b, err := e.blocked(s, 0, d.Weights)
+	if err != nil {
+		return err
+	}
+	axes := rewrite.Rank(n.Input(1))
+	if axes < 0 {
+		return fmt.Errorf("the rank of its indices %q is not known", n.Input(1))
+	}
+	g, name := b.graph, n.Output(0).Name()
+	place := func(op, out string, in []*onnx.Value, attrs ...*onnx.Attribute) *onnx.Value {
+		return e.before(n, op, out, in, attrs...)
+	}
+	gather := func(name string, v *onnx.Value) *onnx.Value {
+		if v == nil {
+			return nil
+		}
+		return place("Gather", name, []*onnx.Value{v, n.Input(1)})
+	}
+	lead := make([]int64, axes) // zeros: as they are
+	var codes *onnx.Value
+	if b.packed == nil {
+		codes = gather(name+"_rows", b.codes)
+	} else {
+		var bytes []*onnx.Value
+		for _, v := range b.packedBytes() {
+			bytes = append(bytes, gather(name+"_rows", v))
+		}
+		codes = e.unpack(place, g, name, b.packed, bytes, axes)
+		codes = place("Reshape", name+"_in_blocks", []*onnx.Value{codes, e.constant(g, "shape", onnx.Of(append(lead[:axes:axes], b.blocks, b.block)))})
+	}
+	v := e.scaledBlocks(place, name, codes, gather(name+"_row_zero_point", b.zeros), gather(name+"_row_scale", b.scales))
+	v = place("Reshape", name+"_row", []*onnx.Value{v, e.constant(g, "shape", onnx.Of(append(lead[:axes:axes], b.blocks*b.block)))})
+	if b.blocks*b.block != b.weights {
+		v = e.slice(place, g, name+"_whole", v, b.weights)
+	}
+	return e.replace(n, v)
+}
+
+// storeNative makes the operands of MatMulNBits: codes [channels, blocks, bytes] counted from their least, the first in the low
+// bits, scales [channels·blocks], and zero points packed as the codes are, [channels, bytes].
+func (e *emitter) storeNative(st *stored, b *blocked, w *plan.Weights) {
+	q, bits, g := st.weights, bitsOf(w), st.graph
+	least := int8(q.Grid.Min)
+	if bits == 8 {
+		least = -128
+	}
+	size := int64(w.Block) // a channel shorter than its block has one, padded
+	codes := q.Matrix(int(b.blocks * size))
+	st.codes = g.AddConst(st.name+"_quantized", onnx.Of(dense(codes, int(size), bits, least), b.channels, b.blocks, size*int64(bits)/8))
+	st.scales = g.AddConst(st.name+"_scale", onnx.Of(q.Scales))
+	if q.Zeros != nil {
+		st.zeros = g.AddConst(st.name+"_zero_point", onnx.Of(dense(q.Zeros, int(b.blocks), bits, least)))
+	}
+}
+
+// dense packs rows of codes, counted from the least, into bytes.
+func dense(codes []int8, width, bits int, least int8) []uint8 {
+	per := 8 / bits
+	size := (width + per - 1) / per
+	b := make([]uint8, len(codes)/width*size)
+	for i, c := range codes {
+		b[i/width*size+i%width/per] |= uint8(c-least) & (1<<bits - 1) << (i % width % per * bits)
+	}
+	return b
+}
+
+// nbits replaces a product by MatMulNBits, and a Gemm's bias by an Add.
+func (e *emitter) nbits(s *plan.Site, d *plan.Node) error {
+	n := s.Node
+	b, err := e.blocked(s, 0, d.Weights)
+	if err != nil {
+		return err
+	}
+	e.model.SetOpset("com.microsoft", 1)
+	in := []*onnx.Value{n.Input(0), b.codes, b.scales}
+	if b.zeros != nil {
+		in = append(in, b.zeros)
+	}
+	name := n.Output(0).Name()
+	y := n.Graph().InsertBefore(n, onnx.NodeSpec{
+		Op: "MatMulNBits", Domain: "com.microsoft", Inputs: in, Outputs: []string{name + "_product"},
+		Attrs: []*onnx.Attribute{
+			onnx.AttrI("K", b.weights), onnx.AttrI("N", b.channels), onnx.AttrI("bits", int64(bitsOf(d.Weights))),
+			onnx.AttrI("block_size", int64(d.Weights.Block)), onnx.AttrI("accuracy_level", int64(d.Weights.AccuracyLevel)),
+		},
+	}).Output(0)
+	return e.replaceProduct(n, y)
+}
+
+// inBlocks replaces a product by MatMul with a DequantizeLinear in blocks along K, of its own: a shared one is not fused.
+func (e *emitter) inBlocks(s *plan.Site, d *plan.Node) error {
+	n := s.Node
+	v := s.Weight(0)
+	key := storedKey{value: v, axis: s.Axes[0], rounding: d.Weights.Rounding, solved: d.Weights.Solved.Key(), form: d.Weights.Form, arrangement: transposed}
+	st, err := e.once(key, func() (*stored, error) {
+		q, err := plan.QuantizeSite(s, 0, d.Weights)
+		if err != nil {
+			return nil, err
+		}
+		b, g := blockedOf(q), v.Graph()
+		turn := func(x []int8, rows, cols int64) []int8 {
+			t, _ := transpose(x, []int64{rows, cols})
+			return t
+		}
+		scales := make([]float32, len(q.Scales))
+		for i, x := range q.Scales {
+			scales[i%int(b.blocks)*int(b.channels)+i/int(b.blocks)] = x
+		}
+		f, _ := quantize.FormatNamed(d.Weights.Type)
+		st := &stored{graph: g, name: v.Name(), weights: q, dims: []int64{b.weights, b.channels}}
+		st.codes = g.AddConst(v.Name()+"_quantized", tensorOf(f.Grid, turn(q.Matrix(int(b.weights)), b.channels, b.weights), st.dims...))
+		st.scales = g.AddConst(v.Name()+"_scale", onnx.Of(scales, b.blocks, b.channels))
+		zeros := make([]int8, len(q.Scales))
+		if q.Zeros != nil {
+			zeros = turn(q.Zeros, b.channels, b.blocks)
+		}
+		st.zeros = g.AddConst(v.Name()+"_zero_point", tensorOf(f.Grid, zeros, b.blocks, b.channels))
+		return st, nil
+	})
+	if err != nil {
+		return err
+	}
+	w := e.before(n, "DequantizeLinear", st.codes.Name()+"_float", []*onnx.Value{st.codes, st.scales, st.zeros}, onnx.AttrI("axis", 0), onnx.AttrI("block_size", int64(d.Weights.Block)))
+	return e.replaceProduct(n, e.before(n, "MatMul", n.Output(0).Name()+"_product", []*onnx.Value{n.Input(0), w}))
+}
+
+// tensorOf returns codes in the type that ONNX has for the grid.
+func tensorOf(g quantize.Grid, codes []int8, dims ...int64) *onnx.Tensor {
+	switch g.Name {
+	case "int4":
+		return onnx.New(onnx.Int4, dims, dense(codes, len(codes), 4, 0))
+	case "uint4":
+		return onnx.New(onnx.Uint4, dims, dense(codes, len(codes), 4, 0))
+	case "int2":
+		return onnx.New(onnx.Int2, dims, dense(codes, len(codes), 2, 0))
+	case "uint2":
+		return onnx.New(onnx.Uint2, dims, dense(codes, len(codes), 2, 0))
+	}
+	return onnx.Of(codes, dims...)
+}
+
+// replaceProduct puts y, the product alone, in the place of a MatMul, or of a Gemm with its bias.
+func (e *emitter) replaceProduct(n *onnx.Node, y *onnx.Value) error {
+	if c := n.Input(2); c != nil {
+		y = e.before(n, "Add", n.Output(0).Name()+"_biased", []*onnx.Value{y, c})
+	}
+	return e.replace(n, y)
+}

@@ -1,0 +1,165 @@
+package emit
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/zqonnx/zqonnx/onnx"
+	"github.com/zqonnx/zqonnx/quantize"
+)
+
+// castOpset is the opset from which on every runtime that loads a model also casts int4: there two nodes less unpack it.
+const castOpset = 24
+
+// planes says of how many bits the parts are that codes of so many bits are stored in: each part lies in bytes of its own.
+var planes = map[int][]int{1: {1}, 2: {2}, 3: {2, 1}, 4: {4}, 6: {4, 2}}
+
+// packed are codes of few bits, as indices of levels: rows of so many codes, each padded to whole bytes, in one tensor a plane.
+type packed struct {
+	levels []int8
+	bits   int
+	width  int           // codes in a row
+	parts  [][]uint8     // of each plane: rows · bytes
+	types  onnx.DataType // that holds the codes by itself: int4, uint4; else Undefined
+	codes  []int8        // for that type
+}
+
+// pack packs rows of codes of q.
+func pack(q *quantize.Weights, bits int, codes []int8, width int) *packed {
+	p := &packed{bits: bits, width: width, levels: q.Levels, codes: codes}
+	switch {
+	case q.Levels != nil:
+	case q.Grid.Name == "int4":
+		p.types = onnx.Int4
+	case q.Grid.Name == "uint4":
+		p.types = onnx.Uint4
+	}
+	if p.levels == nil {
+		for c := q.Grid.Min; c <= q.Grid.Max; c++ {
+			p.levels = append(p.levels, int8(c))
+		}
+	}
+	var index [256]uint8
+	for i, l := range p.levels {
+		index[int(l)+128] = uint8(i)
+	}
+	shift := bits
+	for _, plane := range planes[bits] { // the high bits first
+		shift -= plane
+		per := 8 / plane
+		size := (width + per - 1) / per
+		part := make([]uint8, len(codes)/max(width, 1)*size)
+		for i, c := range codes {
+			row, at := i/width, i%width
+			part[row*size+at/per] |= index[int(c)+128] >> shift & (1<<plane - 1) << (at % per * plane)
+		}
+		p.parts = append(p.parts, part)
+	}
+	return p
+}
+
+// A placer inserts a node with one output.
+type placer func(op, out string, in []*onnx.Value, attrs ...*onnx.Attribute) *onnx.Value
+
+// atStart inserts nodes one behind the other at the start of g: what is constant is there for all.
+func (e *emitter) atStart(g *onnx.Graph) placer {
+	return func(op, out string, in []*onnx.Value, attrs ...*onnx.Attribute) *onnx.Value {
+		n := g.InsertAfter(e.heads[g], onnx.NodeSpec{Op: op, Inputs: in, Outputs: []string{out}, Attrs: attrs})
+		e.heads[g] = n
+		return n.Output(0)
+	}
+}
+
+// unpack computes int8 codes [.., width], or [.., bytes, codes of a byte], from the bytes of the planes, each [.., bytes] with so many
+// axes before the last; the caller gives them a shape.
+// (Every ONNX Runtime folds it where the bytes are constant; see ort.md 20.)
+func (e *emitter) unpack(place placer, g *onnx.Graph, name string, p *packed, bytes []*onnx.Value, axes int) *onnx.Value {
+	split := planes[p.bits]
+	var sum *onnx.Value
+	shift := p.bits
+	for i, plane := range split {
+		shift -= plane
+		per := 8 / plane
+		table := make([]int8, 256*per)
+		for b := range 256 {
+			for j := range per {
+				v := b >> (j * plane) & (1<<plane - 1)
+				switch {
+				case len(split) > 1:
+					table[b*per+j] = int8(v << shift)
+				case v < len(p.levels):
+					table[b*per+j] = p.levels[v]
+				}
+			}
+		}
+		at := place("Cast", name+"_bytes", []*onnx.Value{bytes[i]}, onnx.AttrI("to", int64(onnx.Int32)))
+		var values *onnx.Value
+		if len(split) > 1 { // Add knows no int8
+			wide := make([]int32, len(table))
+			for i, v := range table {
+				wide[i] = int32(v)
+			}
+			values = e.constant(g, fmt.Sprintf("bits_%d_%d", plane, shift), onnx.Of(wide, 256, int64(per)))
+		} else {
+			values = e.constant(g, fmt.Sprintf("codes_%d", plane), onnx.Of(table, 256, int64(per)))
+		}
+		v := place("Gather", name+"_codes", []*onnx.Value{values, at})
+		if p.width%per == 0 && len(split) == 1 {
+			return v
+		}
+		v = place("Reshape", name+"_row", []*onnx.Value{v, e.constant(g, "row_shape", onnx.Of(append(make([]int64, axes), -1)))})
+		if p.width%per != 0 {
+			v = e.slice(place, g, name+"_whole", v, int64(p.width))
+		}
+		if sum != nil {
+			v = place("Add", name+"_index", []*onnx.Value{sum, v})
+		}
+		sum = v
+	}
+	if len(split) == 1 {
+		return sum
+	}
+	return place("Gather", name+"_level", []*onnx.Value{e.constant(g, fmt.Sprintf("levels_%d", p.bits), onnx.Of(p.levels)), sum})
+}
+
+// slice takes the first elements of the last axis.
+func (e *emitter) slice(place placer, g *onnx.Graph, name string, v *onnx.Value, size int64) *onnx.Value {
+	return place("Slice", name, []*onnx.Value{
+		v, e.constant(g, "slice_start", onnx.Of([]int64{0})), e.constant(g, "slice_end", onnx.Of([]int64{size})), e.constant(g, "slice_axis", onnx.Of([]int64{-1})),
+	})
+}
+
+// packedBytes returns the initializers of the planes: [rows.., bytes].
+func (st *stored) packedBytes() []*onnx.Value {
+	if st.bytes == nil {
+		for _, part := range st.packed.parts {
+			bytes := int64(len(part)) / onnx.NumElements(st.rows)
+			st.bytes = append(st.bytes, st.graph.AddConst(st.name+"_packed", onnx.Of(part, append(slices.Clone(st.rows), bytes)...)))
+		}
+	}
+	return st.bytes
+}
+
+// int8 returns the codes of stored weights, as nodes in the graph of n see them: [dims of the arrangement].
+func (e *emitter) int8(n *onnx.Node, st *stored) *onnx.Value {
+	if st.packed == nil {
+		return st.codes
+	}
+	g := n.Graph()
+	if v := st.unpacked[g]; v != nil {
+		return v
+	}
+	place, root := e.atStart(g), st.graph
+	var v *onnx.Value
+	if st.packed.types != onnx.Undefined && e.model.Opset("") >= castOpset {
+		if st.codes == nil {
+			st.codes = root.AddConst(st.name, tensorOf(st.weights.Grid, st.packed.codes, st.dims...))
+		}
+		v = place("Cast", st.name+"_int8", []*onnx.Value{st.codes}, onnx.AttrI("to", int64(onnx.Int8)))
+	} else {
+		v = e.unpack(place, root, st.name, st.packed, st.packedBytes(), len(st.rows))
+		v = place("Reshape", st.name+"_int8", []*onnx.Value{v, e.constant(root, "shape", onnx.Of(slices.Clone(st.dims)))})
+	}
+	st.unpacked[g] = v
+	return v
+}
