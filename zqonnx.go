@@ -151,7 +151,9 @@ func (o Options) samples(ctx context.Context, prep *plan.Prepared) (samples, err
 	var s samples
 	g := prep.Model.Graph
 	if o.Calib != "" {
-		set, err := data.Open(o.Calib, g, o.Feeding)
+		feeding := o.Feeding
+		feeding.Unlabelled = o.Data != "" // whose labels are asked for
+		set, err := data.Open(o.Calib, g, feeding)
 		if err != nil {
 			return s, err
 		}

@@ -36,6 +36,9 @@ type Options struct {
 	State  map[string]string // --state: output → input that it is fed back into within a sequence
 	Values map[string]string // --value: input → its constant where the data do not hold the input
 	Seed   uint64            // --seed, for probes
+	Labels string            // --labels: an array of each sample that is no input, with the index of the true class of each row of scores
+	// Unlabelled says that samples may lack the labels.
+	Unlabelled bool
 }
 
 // A Source says where the samples of a set come from, in the words of the report.
@@ -167,6 +170,7 @@ type Sample struct {
 	model  *signature
 	read   func() (map[string]*onnx.Tensor, error) // the inputs that the sample itself holds, checked and of the model's types
 	expect func() (map[string]*onnx.Tensor, error) // nil: none
+	labels func() (*onnx.Tensor, error)            // nil: none
 	check  func() error                            // tells by types and shapes alone whether read can work
 }
 
@@ -188,4 +192,21 @@ func (s *Sample) Expected() (map[string]*onnx.Tensor, error) {
 		return nil, nil
 	}
 	return s.expect()
+}
+
+// Labels returns the elements of the array that Options.Labels names; nil where it names none.
+func (s *Sample) Labels() ([]int64, error) {
+	if s.labels == nil {
+		return nil, nil
+	}
+	t, err := s.labels()
+	if err != nil {
+		return nil, err
+	}
+	return t.Int64s()
+}
+
+// Limited returns a set of n of the samples, evenly spaced over the sequences; of all, where n is 0.
+func (s *Set) Limited(n int) *Set {
+	return &Set{Source: s.Source, sequences: limit(s.sequences, n), variants: s.variants}
 }

@@ -25,6 +25,8 @@ import (
 //     with an array for each input, NAME.npy, or input_K.pb for input K unless the tensor inside has an input's name.
 //     Such a folder may hold the expected outputs too, as output_K.pb.
 //
+// With Options.Labels each sample holds an array of that name besides, which is no input: NAME.npy in a folder.
+//
 // A folder inside a folder is a sample, or a sequence: several samples in order. Hidden files and files of other types
 // are passed over. Integers of another width are converted where no value changes, floats to the input's float type.
 //
@@ -145,13 +147,16 @@ func (f *finder) wanted() string {
 	for _, p := range f.model.needed() {
 		files = append(files, p.name+".npy")
 	}
+	if p := f.model.labels; p != nil {
+		files = append(files, p.name+".npy")
+	}
 	return orNone(files)
 }
 
 // isArray reports whether the entry's name makes its folder a sample.
 func (f *finder) isArray(e fs.DirEntry) bool {
 	name, isNpy := strings.CutSuffix(e.Name(), ".npy")
-	return isNpy && find(f.model.inputs, name) != nil || inputFile.MatchString(e.Name()) || outputFile.MatchString(e.Name())
+	return isNpy && find(f.model.arrays(), name) != nil || inputFile.MatchString(e.Name()) || outputFile.MatchString(e.Name())
 }
 
 // compareNames orders names with their numbers as numbers: frame_2 before frame_10.
@@ -227,6 +232,9 @@ func (f *finder) newSample(path string, inputs, outputs []opener) *Sample {
 	s := &Sample{Name: path, model: f.model}
 	s.check = func() error { return s.checkInputs(inputs) }
 	s.read = func() (map[string]*onnx.Tensor, error) { return s.readInputs(inputs) }
+	if f.model.labels != nil {
+		s.labels = func() (*onnx.Tensor, error) { return s.readLabels(inputs) }
+	}
 	if outputs != nil {
 		s.expect = func() (map[string]*onnx.Tensor, error) { return s.readOutputs(outputs) }
 	}
@@ -404,7 +412,7 @@ func meet(a array, p port, first string, f func(c contents, p port) error) error
 func (s *Sample) checkInputs(files []opener) error {
 	shapes := newBinding(s.model.dims)
 	there := map[string]bool{}
-	err := s.visit(files, s.model.inputs, func(c contents, p port) error {
+	err := s.visit(files, s.model.arrays(), func(c contents, p port) error {
 		there[p.name] = true
 		return shapes.bind(p, c.dims)
 	})
@@ -416,13 +424,19 @@ func (s *Sample) checkInputs(files []opener) error {
 			return &Error{File: s.Name, Array: p.name, Problem: s.model.missing(p)}
 		}
 	}
+	if p := s.model.labels; p != nil && !s.model.unlabelled && !there[p.name] {
+		return &Error{File: s.Name, Array: p.name, Problem: "is missing: --labels names it"}
+	}
 	return nil
 }
 
 func (s *Sample) readInputs(files []opener) (map[string]*onnx.Tensor, error) {
 	shapes := newBinding(s.model.dims)
 	feeds := map[string]*onnx.Tensor{}
-	err := s.visit(files, s.model.inputs, func(c contents, p port) error {
+	err := s.visit(files, s.model.arrays(), func(c contents, p port) error {
+		if s.model.isLabels(p) {
+			return nil
+		}
 		// Checked again: the file may be another one by now.
 		if err := shapes.bind(p, c.dims); err != nil {
 			return err
@@ -435,6 +449,19 @@ func (s *Sample) readInputs(files []opener) (map[string]*onnx.Tensor, error) {
 		return finite(t)
 	})
 	return feeds, err
+}
+
+func (s *Sample) readLabels(files []opener) (labels *onnx.Tensor, err error) {
+	err = s.visit(files, s.model.arrays(), func(c contents, p port) (err error) {
+		if s.model.isLabels(p) {
+			labels, err = c.load(p)
+		}
+		return err
+	})
+	if err == nil && labels == nil { // the file is another one by now
+		err = &Error{File: s.Name, Array: s.model.labels.name, Problem: "is missing: --labels names it"}
+	}
+	return labels, err
 }
 
 func (s *Sample) readOutputs(files []opener) (map[string]*onnx.Tensor, error) {

@@ -776,3 +776,71 @@ func TestLimitSpreadsOverSequences(t *testing.T) {
 		}
 	})
 }
+
+func TestLabels(t *testing.T) {
+	y := onnx.Of([]int64{3, -100}, 2)
+	write(t, map[string]any{
+		"files/a.npz": arrays{"image": img(1), "y": y}, "files/b.npz": arrays{"image": img(2), "y": onnx.Of([]uint8{7}, 1)},
+		"folders/a/image.npy": img(1), "folders/a/y.npy": y,
+	})
+	for path, want := range map[string][][]int64{"files": {{3, -100}, {7}}, "folders": {{3, -100}}} {
+		set, err := Open(path, imageModel(), Options{Labels: "y"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, labels := range want {
+			for s := range set.Sequence(i) {
+				got, err := s.Labels()
+				feeds, feedErr := s.Feeds(nil)
+				if err != nil || feedErr != nil || !slices.Equal(got, labels) || len(feeds) != 1 {
+					t.Errorf("%s: labels %v, %v; feeds %v, %v", path, got, err, feeds, feedErr)
+				}
+			}
+		}
+	}
+	for _, c := range []struct {
+		path, labels, want string
+		kind               error
+	}{
+		{"files", "image", "--labels image: the model has an input of that name", ErrBadOption},
+		{"files", "z", `array "y" is superfluous`, ErrBadData},
+		{"files", "", `array "y" is superfluous`, ErrBadData},
+		{"floats.npz", "y", `array "y" is float32`, ErrBadData},
+		{"none.npz", "y", `array "y" is missing: --labels names it`, ErrBadData},
+	} {
+		write(t, map[string]any{
+			"files/a.npz": arrays{"image": img(1), "y": y}, "none.npz": arrays{"image": img(1)}, "floats.npz": arrays{"image": img(1), "y": marked[float32](1, 1)},
+		})
+		if _, err := Open(c.path, imageModel(), Options{Labels: c.labels}); !errors.Is(err, c.kind) || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s, labels %q: %v, want %q", c.path, c.labels, err, c.want)
+		}
+	}
+	set, err := Open("files", imageModel(), Options{Labels: "y"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove("files/a.npz"); err != nil {
+		t.Fatal(err)
+	}
+	for s := range set.Sequence(0) {
+		if _, err := s.Labels(); !errors.Is(err, ErrBadData) {
+			t.Errorf("of a file that is gone: %v", err)
+		}
+	}
+}
+
+func TestLimited(t *testing.T) {
+	set := &Set{Source: Given, sequences: [][]*Sample{{{Name: "a"}}, {{Name: "b"}}, {{Name: "c"}}, {{Name: "d"}}}}
+	for n, want := range map[int]string{0: "abcd", 2: "ac", 9: "abcd"} {
+		got := ""
+		some := set.Limited(n)
+		for i := range some.Len() {
+			for s := range some.Sequence(i) {
+				got += s.Name
+			}
+		}
+		if got != want || some.Source != Given {
+			t.Errorf("%d of them: %s, want %s", n, got, want)
+		}
+	}
+}

@@ -18,7 +18,20 @@ type signature struct {
 	dims    map[string]int64
 	state   map[string]string // input → output
 	values  map[string]string
+	labels  *port // an array that is no input; nil: none
+	// unlabelled samples lack it
+	unlabelled bool
 }
+
+// arrays are the ports of the arrays that a sample may hold.
+func (s *signature) arrays() []port {
+	if s.labels == nil {
+		return s.inputs
+	}
+	return append(slices.Clone(s.inputs), *s.labels)
+}
+
+func (s *signature) isLabels(p port) bool { return s.labels != nil && s.labels.name == p.name }
 
 // A port is an input or output.
 type port struct {
@@ -54,7 +67,7 @@ func names(ports []port) string {
 }
 
 func newSignature(g *onnx.Graph, o Options) (*signature, error) {
-	s := &signature{inputs: ports(g.Feeds()), outputs: ports(g.Outputs()), dims: o.Dims, state: map[string]string{}, values: o.Values}
+	s := &signature{inputs: ports(g.Feeds()), outputs: ports(g.Outputs()), dims: o.Dims, state: map[string]string{}, values: o.Values, unlabelled: o.Unlabelled}
 	for _, p := range s.inputs {
 		if p.typ.Kind != onnx.KindTensor {
 			return nil, fmt.Errorf("input %q is %s: only tensors can be given as data (%w)", p.name, &p.typ, onnx.ErrBadModel)
@@ -71,6 +84,12 @@ func newSignature(g *onnx.Graph, o Options) (*signature, error) {
 			return nil, badOption("--state: both %s and %s are fed back into %q", s.state[in], out, in)
 		}
 		s.state[in] = out
+	}
+	if o.Labels != "" {
+		if find(s.inputs, o.Labels) != nil {
+			return nil, badOption("--labels %s: the model has an input of that name; labels are an array that it does not take", o.Labels)
+		}
+		s.labels = &port{name: o.Labels, typ: onnx.Type{Kind: onnx.KindTensor, Elem: onnx.Int64}} // of any shape
 	}
 	known := s.symbols()
 	for _, name := range slices.Sorted(maps.Keys(o.Dims)) {

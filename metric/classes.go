@@ -40,10 +40,7 @@ func argmax(x []float32) int {
 // make many of them 0, and divided by their sum. Any other ref is taken as
 // logits: both rows go through softmax.
 func Divergence(ref, got []float32) float64 {
-	logOf := logSoftmax
-	if areProbabilities(ref) {
-		logOf = logProbabilities
-	}
+	logOf := logOf(ref)
 	p, q := logOf(ref), logOf(got)
 	sum := 0.0
 	for i := range p {
@@ -53,6 +50,14 @@ func Divergence(ref, got []float32) float64 {
 		}
 	}
 	return sum
+}
+
+// logOf returns how the logarithms of class probabilities are found in rows that mean what ref does.
+func logOf(ref []float32) func([]float32) []float64 {
+	if areProbabilities(ref) {
+		return logProbabilities
+	}
+	return logSoftmax
 }
 
 func areProbabilities(x []float32) bool {

@@ -29,6 +29,7 @@ type Comparison struct {
 	cosine, leastCosine        float64 // Σ and min over samples
 	rows, same                 uint64  // rows of classes, those with the same best class
 	divergence                 float64 // Σ over rows
+	labelled                   labelled
 }
 
 // Observe adds one sample: the reference and the output to be judged, of equal
@@ -38,7 +39,15 @@ func (c *Comparison) Observe(ref, got []float32) error {
 }
 
 // ObserveAll adds one sample of several tensors, taken as one long vector.
-func (c *Comparison) ObserveAll(ref, got [][]float32) error {
+func (c *Comparison) ObserveAll(ref, got [][]float32) error { return c.observe(ref, got, nil) }
+
+// ObserveLabelled adds one sample whose rows of classes have labels, one a row: the index of the true class, or a negative
+// number where there is none.
+func (c *Comparison) ObserveLabelled(ref, got []float32, labels []int64) error {
+	return c.observe([][]float32{ref}, [][]float32{got}, labels)
+}
+
+func (c *Comparison) observe(ref, got [][]float32, labels []int64) error {
 	if len(ref) != len(got) {
 		return fmt.Errorf("%d tensors cannot be compared with %d", len(got), len(ref))
 	}
@@ -73,6 +82,11 @@ func (c *Comparison) ObserveAll(ref, got [][]float32) error {
 		}
 		s.values += uint64(len(ref[i]))
 		s.observeRows(ref[i], got[i])
+		if labels != nil {
+			if err := s.labelled.observe(ref[i], got[i], labels, c.Classes); err != nil {
+				return err
+			}
+		}
 	}
 	s.cosine = cosine(dot, s.signal, square, equal)
 	s.leastCosine = s.cosine
@@ -122,6 +136,7 @@ func (c *Comparison) add(o *Comparison) {
 	c.rows += o.rows
 	c.same += o.same
 	c.divergence += o.divergence
+	c.labelled.add(o.labelled)
 }
 
 // A Result holds the figures of a Comparison.
@@ -142,6 +157,8 @@ type Result struct {
 	// Kullback-Leibler divergence of a row in nats. Nil without classes.
 	Top1 *Number `json:"top1,omitempty"`
 	KL   *Number `json:"kl,omitempty"`
+	// Nil without labels.
+	Labels *Labels `json:"labels,omitempty"`
 }
 
 // Result returns the figures; all are NaN when no sample was observed.
@@ -164,6 +181,7 @@ func (c *Comparison) Result() Result {
 		top1, kl := Number(float64(c.same)/rows), Number(c.divergence/rows)
 		r.Top1, r.KL = &top1, &kl
 	}
+	r.Labels = c.labelled.figures()
 	return r
 }
 

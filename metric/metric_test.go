@@ -303,7 +303,7 @@ func BenchmarkObserve(b *testing.B) {
 func TestFigureBits(t *testing.T) {
 	c := Comparison{Classes: 4}
 	for _, s := range golden {
-		if err := c.Observe(s.ref, s.got); err != nil {
+		if err := c.ObserveLabelled(s.ref, s.got, []int64{1, -1}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -314,6 +314,7 @@ func TestFigureBits(t *testing.T) {
 		"mean_abs": 0x3fc7fbe75ad2aaab,
 		"top1":     0x3feaaaaaaaaaaaab,
 		"kl":       0x3f99bc0ca904f758,
+		"distance": 0x3fa1e5dcf7340740, "accuracy": 0x3fe5555555555555, "cross-entropy": 0x3ff3fae8bbd5ce1c,
 	}
 	for _, m := range Metrics {
 		if got := math.Float64bits(m.Of(c.Result())); got != want[m.Name] {

@@ -46,7 +46,7 @@ func ParseGate(s string) (Gate, error) {
 		return fail("no comparison (< <= > >=)")
 	}
 	g := Gate{Metric: strings.TrimSpace(s[:at]), Scope: scopeOutputs}
-	if figure(g.Metric) == nil {
+	if metric.Named(g.Metric) == nil {
 		return fail("unknown metric %q, there are %s", g.Metric, metricNames())
 	}
 	rest := s[at:]
@@ -82,14 +82,6 @@ func (g Gate) fails(v float64) bool {
 		}
 	}
 	return true
-}
-
-func figure(name string) *metric.Metric {
-	i := slices.IndexFunc(metric.Metrics, func(m metric.Metric) bool { return m.Name == name })
-	if i < 0 {
-		return nil
-	}
-	return &metric.Metrics[i]
 }
 
 func metricNames() string {
@@ -149,9 +141,9 @@ func (r *Report) candidates(g Gate) []candidate {
 	return list
 }
 
-// measures reports whether the candidate has the gate's figure: top1 and kl need a class axis.
+// measures reports whether the candidate has the gate's figure.
 func (g Gate) measures(c candidate) bool {
-	return c.result != nil && (g.Metric != "top1" && g.Metric != "kl" || c.result.Top1 != nil)
+	return c.result != nil && metric.Named(g.Metric).In(*c.result)
 }
 
 // Evaluate sets the report's gates. A gate's value is the worst of what it matches. Gates that match nothing, or nothing
@@ -162,13 +154,16 @@ func (r *Report) Evaluate(gates []Gate) error {
 		return err
 	}
 	for _, g := range gates {
-		m := figure(g.Metric)
+		m := metric.Named(g.Metric)
 		if m == nil {
 			return fmt.Errorf("%w: gate %q: unknown metric, there are %s", ErrUsage, g, metricNames())
 		}
 		list := slices.DeleteFunc(r.candidates(g), func(c candidate) bool { return !g.measures(c) })
+		if len(list) == 0 && m.Needs != "" {
+			return fmt.Errorf("%w: gate %q: nothing that it matches has the figure %s, which needs %s", ErrUsage, g, m.Name, m.Needs)
+		}
 		if len(list) == 0 {
-			return fmt.Errorf("%w: gate %q: nothing that it matches has a %s", ErrUsage, g, m.Name)
+			return fmt.Errorf("%w: gate %q: nothing that it matches has the figure %s", ErrUsage, g, m.Name)
 		}
 		worst := slices.MinFunc(list, func(a, b candidate) int {
 			return worseFirst(goodness(m, *a.result), goodness(m, *b.result))
@@ -180,7 +175,7 @@ func (r *Report) Evaluate(gates []Gate) error {
 
 // result holds one measured thing against the gate.
 func (g Gate) result(c candidate) GateResult {
-	v := figure(g.Metric).Of(*c.result)
+	v := metric.Named(g.Metric).Of(*c.result)
 	return GateResult{Expr: g.String(), Value: metric.Number(v), Where: c.name, Pass: !g.fails(v)}
 }
 

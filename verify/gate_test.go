@@ -132,9 +132,9 @@ func TestGates(t *testing.T) {
 	for _, c := range []struct{ expr, problem string }{
 		{"sqnr < 1 @nothing*", "matches no output and no layer"},
 		{"sqnr < 1 @a[", "matches no output and no layer"},
-		{"top1 < 1 @layers", "nothing that it matches has a top1"},
-		{"sqnr < 1 @names", "nothing that it matches has a sqnr"},
-		{"sqnr < 1 @/b/*", "nothing that it matches has a sqnr"},
+		{"top1 < 1 @layers", "nothing that it matches has the figure top1"},
+		{"sqnr < 1 @names", "nothing that it matches has the figure sqnr"},
+		{"sqnr < 1 @/b/*", "nothing that it matches has the figure sqnr"},
 	} {
 		g, err := ParseGate(c.expr)
 		if err != nil {

@@ -9,7 +9,6 @@ import (
 
 	"github.com/zqonnx/zqonnx/data"
 	"github.com/zqonnx/zqonnx/engine"
-	"github.com/zqonnx/zqonnx/metric"
 	"github.com/zqonnx/zqonnx/onnx"
 )
 
@@ -21,8 +20,7 @@ type session struct {
 	asked   *lane
 	lanes   []*lane // those that samples run through, asked first
 	layers  []*layer
-	outputs []*output
-	pooled  *metric.Comparison // of the float outputs; nil until there is one
+	outputs *comparison
 
 	elem  map[string]onnx.DataType // of the quantized model's tensors, as far as known
 	names map[string]bool          // the float tensors that layers need
@@ -47,13 +45,6 @@ func newLane(what string, m *onnx.Model, s engine.Semantics, o Options) (*lane, 
 	return &lane{Program: p, semantics: s.String()}, nil
 }
 
-// An output is a graph output and what was measured of it so far.
-type output struct {
-	name        string
-	diff        metric.Comparison
-	notMeasured string
-}
-
 func newSession(float, quant *onnx.Model, layers []Layer, o Options) (*session, error) {
 	s := &session{elem: map[string]onnx.DataType{}, names: map[string]bool{}}
 	var err error
@@ -71,9 +62,7 @@ func newSession(float, quant *onnx.Model, layers []Layer, o Options) (*session, 
 	if err := s.match(); err != nil {
 		return nil, err
 	}
-	for _, name := range s.float.Outputs() {
-		s.outputs = append(s.outputs, &output{name: name})
-	}
+	s.outputs = newComparison(s.float.Outputs())
 	if len(layers) > 0 {
 		if err := s.types(quant); err != nil {
 			return nil, err
@@ -182,7 +171,11 @@ func (s *session) sample(ctx context.Context, sample *data.Sample) error {
 			return fmt.Errorf("quantized model, %s: %w", q.semantics, err)
 		}
 	}
-	if err := s.compareOutputs(); err != nil {
+	labels, err := sample.Labels()
+	if err != nil {
+		return err
+	}
+	if err := s.outputs.observe(s.float.previous, s.asked.previous, labels); err != nil {
 		return err
 	}
 	for _, l := range s.layers {
@@ -193,86 +186,10 @@ func (s *session) sample(ctx context.Context, sample *data.Sample) error {
 	return nil
 }
 
-// compareOutputs compares the outputs of the sample that was run last.
-func (s *session) compareOutputs() error {
-	var ref, got [][]float32
-	for _, o := range s.outputs {
-		a, b := s.float.previous[o.name], s.asked.previous[o.name]
-		x, y, err := numbers(a, b)
-		if err != nil {
-			return fmt.Errorf("output %q: %w", o.name, err)
-		}
-		if x == nil {
-			o.notMeasured = fmt.Sprintf("it holds %s", a.Type)
-			continue
-		}
-		classes := classAxis(a)
-		if o.diff.Result().Samples == 0 {
-			o.diff.Classes = classes
-		} else if o.diff.Classes != classes {
-			o.diff.Classes = 0 // an axis that varies holds no classes
-		}
-		if err := o.diff.Observe(x, y); err != nil {
-			return fmt.Errorf("output %q: %w", o.name, err)
-		}
-		if a.Type.IsFloat() {
-			ref, got = append(ref, x), append(got, y)
-		}
-	}
-	if len(ref) == 0 {
-		return nil
-	}
-	if s.pooled == nil {
-		s.pooled = new(metric.Comparison)
-	}
-	return s.pooled.ObserveAll(ref, got)
-}
-
-// classAxis returns the size of the axis that is taken to hold the scores of classes: C, where it is at least 2, of a float
-// tensor [N, C], [N, T, C] or [N, C, 1, 1]; 0 of any other.
-func classAxis(t *onnx.Tensor) int {
-	dims := t.Dims
-	if len(dims) == 4 && dims[2] == 1 && dims[3] == 1 {
-		dims = dims[:2]
-	}
-	if n := len(dims); t.Type.IsFloat() && (n == 2 || n == 3) && dims[n-1] >= 2 {
-		return int(dims[n-1])
-	}
-	return 0
-}
-
-// numbers returns the elements of two tensors as float32; nil where they hold no real numbers.
-func numbers(a, b *onnx.Tensor) (x, y []float32, err error) {
-	if a == nil || b == nil {
-		return nil, nil, fmt.Errorf("one of the models gives no tensor")
-	}
-	if a.Type == onnx.String || a.Type == onnx.Complex64 || a.Type == onnx.Complex128 {
-		return nil, nil, nil
-	}
-	if !slices.Equal(a.Dims, b.Dims) {
-		return nil, nil, fmt.Errorf("the float model gives %s%v, the quantized model %s%v", a.Type, a.Dims, b.Type, b.Dims)
-	}
-	if x, err = a.Float32s(); err == nil {
-		y, err = b.Float32s()
-	}
-	return x, y, err
-}
-
 // report returns what was measured so far.
 func (s *session) report() *Report {
 	r := NotVerified("")
-	for _, o := range s.outputs {
-		e := OutputError{Name: o.name, NotMeasured: o.notMeasured}
-		if o.notMeasured == "" {
-			f := o.diff.Result()
-			e.Result, e.Classes = &f, o.diff.Classes
-		}
-		r.Outputs.Each = append(r.Outputs.Each, e)
-	}
-	if s.pooled != nil {
-		f := s.pooled.Result()
-		r.Outputs.Pooled = &f
-	}
+	r.Outputs = s.outputs.result()
 	for _, l := range s.layers {
 		r.Layers = append(r.Layers, l.result())
 	}

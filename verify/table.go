@@ -3,6 +3,7 @@ package verify
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 
 	"github.com/zqonnx/zqonnx/data"
@@ -100,6 +101,16 @@ func sourceText(s data.Source) string {
 
 func (r *Report) outputTable() section {
 	s := section{title: "Outputs", header: []string{"output", "SQNR dB", "cosine", "max abs", "mean abs", "top-1 %", "KL nat"}}
+	labelled := slices.ContainsFunc(r.Outputs.Each, func(o OutputError) bool { return o.Result != nil && o.Labels != nil })
+	if labelled {
+		s.header = append(s.header, "labels", "accuracy %", "float %", "loss nat", "float nat")
+	}
+	figures := func(f metric.Result) []cell {
+		if labelled {
+			return append(figures(f), labelFigures(f.Labels)...)
+		}
+		return figures(f)
+	}
 	for _, o := range r.Outputs.Each {
 		if o.Result == nil {
 			s.notes = append(s.notes, fmt.Sprintf("Output %q is not compared: %s.", o.Name, o.NotMeasured))
@@ -119,6 +130,17 @@ func (r *Report) outputTable() section {
 func figures(f metric.Result) []cell {
 	c := []cell{number(dB, &f.SQNR), number(cosine, &f.Cosine), number(short, &f.MaxAbs), number(short, &f.MeanAbs)}
 	return append(c, number(percent, f.Top1), number(short, f.KL))
+}
+
+func labelFigures(l *metric.Labels) []cell {
+	if l == nil {
+		return slices.Repeat([]cell{number(short, nil)}, 5)
+	}
+	return []cell{
+		{strconv.FormatUint(l.Rows, 10), right},
+		number(percent, &l.Accuracy), number(percent, &l.FloatAccuracy),
+		number(short, &l.CrossEntropy), number(short, &l.FloatCrossEntropy),
+	}
 }
 
 func (r *Report) layerTable() section {

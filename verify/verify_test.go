@@ -439,7 +439,7 @@ func TestErrors(t *testing.T) {
 		{"input", more, Options{}, onnx.ErrBadModel, `the float model has no input "extra"; there are x`, false},
 		{"glob", m, gate("sqnr < 1 @conv*"), ErrUsage, "matches no output and no layer", false},
 		{"no layers", m, Options{Gates: gate("sqnr < 1 @layers").Gates, NoLayers: true}, ErrUsage, "matches no output and no layer", false},
-		{"metric", m, gate("top1 < 1 @layers"), ErrUsage, "nothing that it matches has a top1", true},
+		{"metric", m, gate("top1 < 1 @layers"), ErrUsage, "nothing that it matches has the figure top1", true},
 	} {
 		r, err := Run(context.Background(), m, c.quant, LayersByName(m, m), probes(t, m, 1), c.o)
 		if !errors.Is(err, c.is) || !strings.Contains(fmt.Sprint(err), c.text) || (r != nil) != c.report {

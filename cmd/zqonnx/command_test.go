@@ -132,7 +132,7 @@ func TestRulesNameFlags(t *testing.T) {
 	have := flagNames(*find(""))
 	for _, r := range quantizeRules {
 		name, _, _ := strings.Cut(r.needs, "=")
-		for _, f := range append([]string{r.flag, name}, r.without...) {
+		for _, f := range append(append(strings.Split(name, "|"), r.flag), r.without...) {
 			if f != "" && !slices.Contains(have, f) {
 				t.Errorf("the rule of --%s names --%s, which does not exist", r.flag, f)
 			}

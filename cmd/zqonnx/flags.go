@@ -86,6 +86,7 @@ func feedingFlags(f *pflag.FlagSet, o *data.Options) {
 	pairs(f, "state", "OUT=IN", func(key, value string) error { o.State[key] = value; return nil })
 	pairs(f, "value", "IN=V", func(key, value string) error { o.Values[key] = value; return nil })
 	f.Uint64Var(&o.Seed, "seed", 0, "")
+	f.StringVar(&o.Labels, "labels", "", "")
 }
 
 // runFlags are about how the engine runs.
@@ -151,7 +152,7 @@ func failed(r *verify.Report) error {
 // A rule forbids combinations of flags in which one would do nothing.
 type rule struct {
 	flag    string
-	needs   string   // another flag, or FLAG=VALUE
+	needs   string   // another flag, FLAG=VALUE, or one of FLAG|FLAG
 	without []string // flags that must not be there too
 	why     string
 }
@@ -162,8 +163,12 @@ func checkRules(f *pflag.FlagSet, rules []rule) error {
 		if !f.Changed(r.flag) {
 			continue
 		}
-		if name, value, _ := strings.Cut(r.needs, "="); name != "" && (!f.Changed(name) || value != "" && f.Lookup(name).Value.String() != value) {
-			return usagef("--%s needs --%s: %s", r.flag, strings.TrimSpace(name+" "+value), r.why)
+		either, value, _ := strings.Cut(r.needs, "=")
+		has := func(name string) bool {
+			return name == "" || f.Changed(name) && (value == "" || f.Lookup(name).Value.String() == value)
+		}
+		if flags := strings.Split(either, "|"); !slices.ContainsFunc(flags, has) {
+			return usagef("--%s needs --%s: %s", r.flag, strings.TrimSpace(strings.Join(flags, " or --")+" "+value), r.why)
 		}
 		for _, other := range r.without {
 			if f.Changed(other) {

@@ -34,6 +34,7 @@ Data
       --state OUT=IN       feed an output back as an input (repeatable)
       --value IN=V         a constant for an input the data lack (repeatable)
       --seed N             of the synthetic samples used where there are no data
+      --labels NAME        array of the data that holds the true classes
 Choice
       --activations MODE   auto, token, dynamic, static or float [auto]
       --weights TYPE       int8, int4, uint4, kmeans4, int3, int2 ... [int8]
@@ -99,6 +100,7 @@ var emitForms = []string{emitONNX, emitONNXGo}
 // quantizeRules are the combinations in which a flag would do nothing.
 var quantizeRules = []rule{
 	{flag: "calib-limit", needs: "calib", why: "there is nothing to limit"},
+	{flag: "labels", needs: "calib|data", why: "they are an array of the data"},
 	{flag: "range", needs: "calib", why: "no range is made without data"},
 	{flag: "percentile", needs: "range=percentile", why: "no other method uses it"},
 	{flag: "sigma-k", needs: "range=sigma", why: "no other method uses it"},
@@ -107,9 +109,9 @@ var quantizeRules = []rule{
 		"calib", "activations", "weights", "block", "storage", "accuracy-level", "rounding", "equalize", "range", "include", "exclude", "exclude-op", "target", "write-plan",
 	}},
 	{flag: "dry-run", why: "it makes no model to verify", without: []string{
-		"data", "fail-if", "report", "semantics", "no-verify", "force", "emit", "quiet",
+		"data", "labels", "fail-if", "report", "semantics", "no-verify", "force", "emit", "quiet",
 	}},
-	{flag: "no-verify", why: "they are about the verification", without: []string{"data", "fail-if", "report", "semantics"}},
+	{flag: "no-verify", why: "they are about the verification", without: []string{"data", "labels", "fail-if", "report", "semantics"}},
 	{flag: "quiet", why: "they contradict each other", without: []string{"verbose"}},
 }
 

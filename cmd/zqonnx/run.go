@@ -26,6 +26,7 @@ The outputs of each sample go to DIR/SAMPLE.npz, an array each, by name.
       --state OUT=IN       feed an output back as an input (repeatable)
       --value IN=V         a constant for an input the data lack (repeatable)
       --seed N             of the synthetic samples
+      --labels NAME        array of the data that is no input: passed over
       --semantics KIND     fused as a runtime does, or literal [fused]
       --threads N          [one a core]; results do not depend on it
   -q, --quiet              say nothing but errors
@@ -42,6 +43,9 @@ func runCommand(f *pflag.FlagSet) action {
 	runFlags(f, &options.Semantics, &options.Threads)
 	quiet := f.BoolP("quiet", "q", false, "")
 	return func(ctx context.Context, e *env, args []string) error {
+		if err := checkRules(f, labelRules); err != nil {
+			return err
+		}
 		if *dir == "" {
 			return usagef("where to? zqonnx run needs -o DIR")
 		}

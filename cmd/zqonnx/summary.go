@@ -162,6 +162,9 @@ func outputLines(r *verify.Report) []string {
 			break
 		}
 	}
+	if l := r.Outputs.Result().Labels; l != nil {
+		figures = append(figures, fmt.Sprintf("accuracy %s %% (float %s %%)", numberText(100*float64(l.Accuracy)), numberText(100*float64(l.FloatAccuracy))))
+	}
 	if len(figures) == 0 {
 		figures = []string{"no output holds floats"}
 	}

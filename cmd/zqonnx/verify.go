@@ -21,6 +21,7 @@ Layers are paired by the names of tensors: files of any tool will do.
       --state OUT=IN       feed an output back as an input (repeatable)
       --value IN=V         a constant for an input the data lack (repeatable)
       --seed N             of the synthetic samples
+      --labels NAME        array of the data that holds the true classes
       --fail-if EXPR       gate, e.g. 'sqnr < 20 @layers' (repeatable; exit 5)
       --report FILE        .html, .json, .md or .xml for JUnit (repeatable)
       --semantics KIND     fused as a runtime does, or literal [fused]
@@ -28,6 +29,9 @@ Layers are paired by the names of tensors: files of any tool will do.
       --no-color           NO_COLOR does the same
   -q, --quiet              say nothing but errors
 `
+
+// labelRules are about labels where there are no calibration data.
+var labelRules = []rule{{flag: "labels", needs: "data", why: "they are an array of the data"}}
 
 func verifyCommand(f *pflag.FlagSet) action {
 	var (
@@ -43,6 +47,9 @@ func verifyCommand(f *pflag.FlagSet) action {
 	f.Bool("no-color", false, "")
 	quiet := f.BoolP("quiet", "q", false, "")
 	return func(ctx context.Context, e *env, args []string) error {
+		if err := checkRules(f, labelRules); err != nil {
+			return err
+		}
 		for _, name := range judge.reports {
 			if err := checkFolder(name); err != nil {
 				return err
