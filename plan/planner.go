@@ -87,6 +87,28 @@ type planner struct {
 
 // Make plans a prepared model. Facts it measures and the reasons it decides by are in the plan.
 func Make(ctx context.Context, prep *Prepared, o Options) (*Plan, error) {
+	m := newPlanner(ctx, prep, o)
+	m.filter()
+	if err := m.measureShapes(); err != nil {
+		return nil, err
+	}
+	if err := m.chooseSchemes(); err != nil {
+		return nil, err
+	}
+	if err := m.guard(); err != nil {
+		return nil, err
+	}
+	if err := m.equalise(); err != nil {
+		return nil, err
+	}
+	if err := m.economise(); err != nil {
+		return nil, err
+	}
+	return m.plan(), nil
+}
+
+// newPlanner returns a planner that has decided nothing yet. Its model is its own where constants are scaled.
+func newPlanner(ctx context.Context, prep *Prepared, o Options) *planner {
 	if o.Progress == nil {
 		o.Progress = func(string, int, int) {}
 	}
@@ -107,23 +129,7 @@ func Make(ctx context.Context, prep *Prepared, o Options) (*Plan, error) {
 	for _, s := range m.sites {
 		m.site[s.Node] = s
 	}
-	m.filter()
-	if err := m.measureShapes(); err != nil {
-		return nil, err
-	}
-	if err := m.chooseSchemes(); err != nil {
-		return nil, err
-	}
-	if err := m.guard(); err != nil {
-		return nil, err
-	}
-	if err := m.equalise(); err != nil {
-		return nil, err
-	}
-	if err := m.economise(); err != nil {
-		return nil, err
-	}
-	return m.plan(), nil
+	return m
 }
 
 // filter keeps out what the user excluded and what cannot be quantized.
@@ -530,18 +536,24 @@ func (m *planner) plan() *Plan {
 			d.Reason = whyFloat(m.Target, n)
 		}
 		if s != nil && d.Scheme != Float {
-			d.Weights = m.stored(s, m.rounding[s])
-			d.Weights.Correction = m.correction[s]
+			d.Weights = m.decided(s)
 			if r, ok := m.coarse[s]; ok {
 				d.Reason = r
-			}
-			if q := m.learned[s][m.rounding[s]]; q != nil {
-				d.Weights.Solved = newSolved(q)
 			}
 		}
 		p.Nodes = append(p.Nodes, d)
 	}
 	return p
+}
+
+// decided says how a site's weights are quantized.
+func (m *planner) decided(s *Site) *Weights {
+	w := m.stored(s, m.rounding[s])
+	w.Correction = m.correction[s]
+	if q := m.learned[s][m.rounding[s]]; q != nil {
+		w.Solved = newSolved(q)
+	}
+	return w
 }
 
 // activations returns the parameters of the tensors a static or fused node takes (by input position) and gives as codes.

@@ -23,10 +23,11 @@ func (c change) add(o change) {
 	}
 }
 
-// trial is one run of the float model: its feeds and outputs.
+// trial is one run of the float model: its feeds and outputs, and the sample's labels, if it has any.
 type trial struct {
 	feeds   map[string]*onnx.Tensor
 	outputs map[string]*onnx.Tensor
+	labels  []int64
 }
 
 // runner measures changes of the float model on a few samples that it keeps.
@@ -67,13 +68,17 @@ func newRunner(ctx context.Context, m *onnx.Model, p *engine.Program, set *data.
 	each := (limit + set.Len() - 1) / max(set.Len(), 1) // of every sequence
 	for i := range min(limit, set.Len()) {
 		r.sequences = append(r.sequences, i*set.Len()/min(limit, set.Len()))
-		err := set.Run(r.sequences[i], each, func(_ *data.Sample, feeds map[string]*onnx.Tensor) (map[string]*onnx.Tensor, error) {
+		err := set.Run(r.sequences[i], each, func(s *data.Sample, feeds map[string]*onnx.Tensor) (map[string]*onnx.Tensor, error) {
+			labels, err := s.Labels()
+			if err != nil {
+				return nil, err
+			}
 			count := &engine.Snapshot{MaxBytes: 1}
 			outputs, err := p.Run(ctx, feeds, &engine.RunOptions{Tap: taps, Record: count})
 			if len(r.trials) == 0 {
 				r.values = float64(count.Seen() / 4)
 			}
-			r.trials = append(r.trials, trial{feeds, outputs})
+			r.trials = append(r.trials, trial{feeds, outputs, labels})
 			return outputs, err
 		})
 		if err != nil {
@@ -99,46 +104,55 @@ const maxSnapshot = 1 << 30
 // meanwhile, so that only what lies behind a change is run.
 func (r *runner) measureEach(ctx context.Context, changes []change, trials int, progress func(done int)) ([]float64, error) {
 	all := make([]metric.Comparison, len(changes))
+	err := r.runEach(ctx, changes, trials, progress, func(i int, t trial, out map[string]*onnx.Tensor) error {
+		return r.compare(&all[i], t, out)
+	})
+	db := make([]float64, len(changes))
+	for i := range all {
+		db[i] = float64(all[i].Result().SQNR)
+	}
+	return db, err
+}
+
+// runEach runs the model under each change alone, as measureEach does, and hands over the outputs.
+func (r *runner) runEach(ctx context.Context, changes []change, trials int, progress func(done int), observe func(i int, t trial, out map[string]*onnx.Tensor) error) error {
 	for k := range trials {
 		t := r.trials[k*len(r.trials)/trials]
 		var snapshot *engine.Snapshot
 		if len(changes) > 1 {
 			snapshot = &engine.Snapshot{MaxBytes: maxSnapshot}
 			if _, err := r.program.Run(ctx, t.feeds, &engine.RunOptions{Record: snapshot}); err != nil {
-				return nil, err
+				return err
 			}
 		}
 		for i, c := range changes {
 			progress(k*len(changes) + i)
 			out, err := r.program.Run(ctx, t.feeds, &engine.RunOptions{Override: c, Resume: snapshot})
 			if err != nil {
-				return nil, err
+				return err
 			}
-			if err := r.compare(&all[i], t, out, c); err != nil {
-				return nil, err
+			for _, name := range r.outputs {
+				if f := c[outputEdge(name)]; f != nil {
+					out[name] = f(out[name])
+				}
+			}
+			if err := observe(i, t, out); err != nil {
+				return err
 			}
 		}
 	}
-	db := make([]float64, len(changes))
-	for i := range all {
-		db[i] = float64(all[i].Result().SQNR)
-	}
-	return db, nil
+	return nil
 }
 
 // compare adds the outputs of a run under a change.
-func (r *runner) compare(all *metric.Comparison, t trial, out map[string]*onnx.Tensor, c change) error {
+func (r *runner) compare(all *metric.Comparison, t trial, out map[string]*onnx.Tensor) error {
 	var ref, got [][]float32
 	for _, name := range r.outputs {
 		a, err := t.outputs[name].Float32s()
 		if err != nil {
 			return err
 		}
-		y := out[name]
-		if f := c[outputEdge(name)]; f != nil {
-			y = f(y)
-		}
-		b, err := y.Float32s()
+		b, err := out[name].Float32s()
 		if err != nil {
 			return err
 		}
