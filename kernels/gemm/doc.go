@@ -1,4 +1,5 @@
-// Package gemm multiplies matrices: float32 by float32, and 8-bit integers by 8-bit integers into int32.
+// Package gemm multiplies matrices: float32 by float32, 8-bit integers by 8-bit integers into int32, and float32 by weights in
+// blocks of 4- or 8-bit codes.
 //
 // # Definition to the bit
 //
@@ -9,10 +10,12 @@
 //
 // Integer: int32 sums, exact modulo 2^32; nothing saturates.
 //
+// Weights in blocks: [Blocks] says how A is quantized; sums of integers are exact, sums over blocks rounded in order.
+//
 // # Use
 //
-// B is packed once into panels for the current rung of package cpu ([PackF32], [PackS8], [PackU8]). A product ([F32],
-// [Int8]) is a plain value that names its operands; Run computes one region of C. [Split] cuts C into regions for a pool of
+// B is packed once into panels for the current rung of package cpu ([PackF32], [PackS8], [PackU8], [PackBlocks]). A product
+// ([F32], [Int8], [Blocks]) is a plain value that names its operands; Run computes one region of C. [Split] cuts C into regions for a pool of
 // workers, each of which owns a [Scratch]. Run allocates nothing once the scratch has grown.
 package gemm
 

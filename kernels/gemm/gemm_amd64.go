@@ -92,6 +92,136 @@ func gemmU8S8_8x48_avx512vnni(rows int, vectors int, groups int, a *uint8, lda i
 //go:noescape
 func gemmU8S8_6x16_avx2(rows int, vectors int, groups int, a *uint8, lda int, b *int8, c *int32, ldc int, accumulate bool, bias *int32)
 
+// gemmBlocks4_6x48_avx512vnni computes, for rows ≤ 6 and vectors ≤ 3, with the blocks of package gemm's kernelBlocks,
+//
+//	for i := range rows {
+//		for j := range vectors * 16 {
+//			acc := 0
+//			for each block a of row i and b of column j {
+//				sum := a.negatedSum * b.zero
+//				for k := range steps * 16 {
+//					sum += a.codes[k] * b.codes[k]
+//				}
+//				acc = fma(float32(sum), a.scale*b.scale, acc) // rounded once
+//			}
+//			if bias != nil {
+//				acc += bias[j]
+//			}
+//			c[i*ldc+j] = acc
+//		}
+//	}
+//
+// A panel of B has 48 columns.
+//
+//go:noescape
+func gemmBlocks4_6x48_avx512vnni(rows int, vectors int, blocks int, steps int, a *uint8, lda int, b *uint8, c *float32, ldc int, bias *float32)
+
+// gemmBlocks8_6x48_avx512vnni computes, for rows ≤ 6 and vectors ≤ 3, with the blocks of package gemm's kernelBlocks,
+//
+//	for i := range rows {
+//		for j := range vectors * 16 {
+//			acc := 0
+//			for each block a of row i and b of column j {
+//				sum := a.negatedSum * b.zero
+//				for k := range steps * 16 {
+//					sum += a.codes[k] * b.codes[k]
+//				}
+//				acc = fma(float32(sum), a.scale*b.scale, acc) // rounded once
+//			}
+//			if bias != nil {
+//				acc += bias[j]
+//			}
+//			c[i*ldc+j] = acc
+//		}
+//	}
+//
+// A panel of B has 48 columns.
+//
+//go:noescape
+func gemmBlocks8_6x48_avx512vnni(rows int, vectors int, blocks int, steps int, a *uint8, lda int, b *uint8, c *float32, ldc int, bias *float32)
+
+// gemmBlocks4_4x16_avx2 computes, for rows ≤ 4 and vectors ≤ 2, with the blocks of package gemm's kernelBlocks,
+//
+//	for i := range rows {
+//		for j := range vectors * 8 {
+//			acc := 0
+//			for each block a of row i and b of column j {
+//				sum := a.negatedSum * b.zero
+//				for k := range steps * 16 {
+//					sum += a.codes[k] * b.codes[k]
+//				}
+//				acc = fma(float32(sum), a.scale*b.scale, acc) // rounded once
+//			}
+//			if bias != nil {
+//				acc += bias[j]
+//			}
+//			c[i*ldc+j] = acc
+//		}
+//	}
+//
+// A panel of B has 16 columns.
+//
+//go:noescape
+func gemmBlocks4_4x16_avx2(rows int, vectors int, blocks int, steps int, a *uint8, lda int, b *uint8, c *float32, ldc int, bias *float32)
+
+// gemmBlocks8_4x16_avx2 computes, for rows ≤ 4 and vectors ≤ 2, with the blocks of package gemm's kernelBlocks,
+//
+//	for i := range rows {
+//		for j := range vectors * 8 {
+//			acc := 0
+//			for each block a of row i and b of column j {
+//				sum := a.negatedSum * b.zero
+//				for k := range steps * 16 {
+//					sum += a.codes[k] * b.codes[k]
+//				}
+//				acc = fma(float32(sum), a.scale*b.scale, acc) // rounded once
+//			}
+//			if bias != nil {
+//				acc += bias[j]
+//			}
+//			c[i*ldc+j] = acc
+//		}
+//	}
+//
+// A panel of B has 16 columns.
+//
+//go:noescape
+func gemmBlocks8_4x16_avx2(rows int, vectors int, blocks int, steps int, a *uint8, lda int, b *uint8, c *float32, ldc int, bias *float32)
+
+// quantizeBlocks_avx512 computes, for blocks ≥ 1 and steps ≥ 1, with blocks of steps*16 elements,
+//
+//	for each block x and its dst {
+//		greatest := max |x[k]| // a NaN wins
+//		dst.scale = greatest / 127
+//		inverse := min(127/greatest, greatest finite) // 0 for 0
+//		for k := range x {
+//			dst.codes[k] = rint(min(max(x[k]*inverse, -127), 127)) // a NaN gives -127
+//		}
+//		dst.negatedSum = -Σ dst.codes
+//	}
+//
+// A code has 1 bytes.
+//
+//go:noescape
+func quantizeBlocks_avx512(blocks int, steps int, x *float32, dst *uint8)
+
+// quantizeBlocks_avx2 computes, for blocks ≥ 1 and steps ≥ 1, with blocks of steps*16 elements,
+//
+//	for each block x and its dst {
+//		greatest := max |x[k]| // a NaN wins
+//		dst.scale = greatest / 127
+//		inverse := min(127/greatest, greatest finite) // 0 for 0
+//		for k := range x {
+//			dst.codes[k] = rint(min(max(x[k]*inverse, -127), 127)) // a NaN gives -127
+//		}
+//		dst.negatedSum = -Σ dst.codes
+//	}
+//
+// A code has 2 bytes.
+//
+//go:noescape
+func quantizeBlocks_avx2(blocks int, steps int, x *float32, dst *uint8)
+
 // addScaled_avx2 computes
 //
 //	for i := range vectors * 8 {

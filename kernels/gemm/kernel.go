@@ -26,27 +26,31 @@ type kernel[A, B, T any] struct {
 	lanes       int // columns of a vector
 	group       int // consecutive k that B interleaves: panel[group][column][k within the group]
 	groupA      int // elements of prepared A in a group: wider than group where A is widened
+	groupB      int // elements of packed B in a group of a column
 	groupBlock  int // groups to take before C is left and taken up again: what keeps A in the cache
 	multiply    microkernel[A, B, T]
 }
 
 // pick returns the kernel of the highest rung not above the current one. Tables run from the lowest rung up and begin with
 // plain Go.
-func pick[A, B, T any](table []*kernel[A, B, T]) *kernel[A, B, T] {
+func pick[K interface{ on() cpu.Rung }](table []K) K {
 	best := table[0]
 	for _, k := range table {
-		if k.rung <= cpu.Current() {
+		if k.on() <= cpu.Current() {
 			best = k
 		}
 	}
 	return best
 }
 
+// on returns the rung that the kernel needs.
+func (kn *kernel[A, B, T]) on() cpu.Rung { return kn.rung }
+
 // groups returns how many groups cover k.
 func (kn *kernel[A, B, T]) groups(k int) int { return ceilDiv(k, kn.group) }
 
 // panelLen returns the length of a panel of packed B [k, ...].
-func (kn *kernel[A, B, T]) panelLen(k int) int { return kn.groups(k) * kn.group * kn.tileColumns }
+func (kn *kernel[A, B, T]) panelLen(k int) int { return kn.groups(k) * kn.groupB * kn.tileColumns }
 
 // panelsLen returns the length of packed B [k, n].
 func (kn *kernel[A, B, T]) panelsLen(k, n int) int {
@@ -105,7 +109,7 @@ func (kn *kernel[A, B, T]) run(r Region, p *product[B, T], buf *buffers[T],
 			depth := min(kBlock, p.k-k)
 			if depth > 0 {
 				o.a, o.lda = prepare(m, k, o.rows, depth)
-				o.panels = &p.panels[k*kn.tileColumns]
+				o.panels = &p.panels[k/kn.group*kn.groupB*kn.tileColumns]
 			}
 			o.groups = kn.groups(depth)
 			o.accumulate = p.accumulate || k > 0

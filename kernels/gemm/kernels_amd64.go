@@ -6,23 +6,34 @@ var (
 	kernelsF32 = []*kernelF32{
 		goF32,
 		{
-			name: "gemmF32_6x16_avx2", rung: cpu.AVX2, tileRows: 6, tileColumns: 16, lanes: 8, group: 1, groupA: 1,
+			name: "gemmF32_6x16_avx2", rung: cpu.AVX2, tileRows: 6, tileColumns: 16, lanes: 8, group: 1, groupA: 1, groupB: 1,
 			groupBlock: DefaultBlockK, multiply: gemmF32_6x16_avx2,
 		},
 		{
-			name: "gemmF32_8x48_avx512", rung: cpu.AVX512VNNI, tileRows: 8, tileColumns: 48, lanes: 16, group: 1, groupA: 1,
+			name: "gemmF32_8x48_avx512", rung: cpu.AVX512VNNI, tileRows: 8, tileColumns: 48, lanes: 16, group: 1, groupA: 1, groupB: 1,
 			groupBlock: DefaultBlockK, multiply: gemmF32_8x48_avx512,
 		},
 	}
 	kernelsInt8 = []*kernelInt8{
 		goInt8,
 		{
-			name: "gemmU8S8_6x16_avx2", rung: cpu.AVX2, tileRows: 6, tileColumns: 16, lanes: 8, group: 2, groupA: 4,
+			name: "gemmU8S8_6x16_avx2", rung: cpu.AVX2, tileRows: 6, tileColumns: 16, lanes: 8, group: 2, groupA: 4, groupB: 2,
 			groupBlock: 1024, multiply: gemmU8S8_6x16_avx2,
 		},
 		{
-			name: "gemmU8S8_8x48_avx512vnni", rung: cpu.AVX512VNNI, tileRows: 8, tileColumns: 48, lanes: 16, group: 4, groupA: 4,
+			name: "gemmU8S8_8x48_avx512vnni", rung: cpu.AVX512VNNI, tileRows: 8, tileColumns: 48, lanes: 16, group: 4, groupA: 4, groupB: 4,
 			groupBlock: 512, multiply: gemmU8S8_8x48_avx512vnni,
+		},
+	}
+	kernelsBlocks = []*kernelBlocks{
+		goBlocks,
+		{
+			kernel:    kernel[uint8, uint8, float32]{name: "gemmBlocks_4x16_avx2", rung: cpu.AVX2, tileRows: 4, tileColumns: 16, lanes: 8},
+			codeGroup: 2, bytesA: 2, multiply4: gemmBlocks4_4x16_avx2, multiply8: gemmBlocks8_4x16_avx2, quantize: quantizeBlocks_avx2,
+		},
+		{
+			kernel:    kernel[uint8, uint8, float32]{name: "gemmBlocks_6x48_avx512vnni", rung: cpu.AVX512VNNI, tileRows: 6, tileColumns: 48, lanes: 16},
+			codeGroup: 4, bytesA: 1, multiply4: gemmBlocks4_6x48_avx512vnni, multiply8: gemmBlocks8_6x48_avx512vnni, quantize: quantizeBlocks_avx512,
 		},
 	}
 )

@@ -1,6 +1,7 @@
 package gemm
 
 import (
+	"math"
 	"unsafe"
 
 	"github.com/zqonnx/zqonnx/kernels/cpu"
@@ -10,12 +11,16 @@ import (
 // The plain Go kernels. Their vectors are narrower than their tiles so that every machine exercises ragged edges.
 var (
 	goF32 = &kernelF32{
-		name: "gemmF32_4x8_go", rung: cpu.Go, tileRows: 4, tileColumns: 8, lanes: 4, group: 1, groupA: 1, groupBlock: DefaultBlockK,
+		name: "gemmF32_4x8_go", rung: cpu.Go, tileRows: 4, tileColumns: 8, lanes: 4, group: 1, groupA: 1, groupB: 1, groupBlock: DefaultBlockK,
 		multiply: gemmF32_4x8_go,
 	}
 	goInt8 = &kernelInt8{
-		name: "gemmU8S8_4x8_go", rung: cpu.Go, tileRows: 4, tileColumns: 8, lanes: 4, group: 4, groupA: 4, groupBlock: 512,
+		name: "gemmU8S8_4x8_go", rung: cpu.Go, tileRows: 4, tileColumns: 8, lanes: 4, group: 4, groupA: 4, groupB: 4, groupBlock: 512,
 		multiply: gemmU8S8_4x8_go,
+	}
+	goBlocks = &kernelBlocks{
+		kernel:    kernel[uint8, uint8, float32]{name: "gemmBlocks_4x8_go", rung: cpu.Go, tileRows: 4, tileColumns: 8, lanes: 4},
+		codeGroup: 4, bytesA: 1, multiply4: gemmBlocks4_4x8_go, multiply8: gemmBlocks8_4x8_go, quantize: quantizeBlocksGo,
 	}
 )
 
@@ -76,5 +81,83 @@ func addScaledGo(y []int32, alpha int32, x []int32) {
 func widenBytesGo(dst, src []uint8, flip uint8) {
 	for i, v := range src {
 		dst[2*i], dst[2*i+1] = v^flip, 0
+	}
+}
+
+func gemmBlocks4_4x8_go(rows, vectors, blocks, steps int, a *uint8, lda int, b *uint8, c *float32, ldc int, bias *float32) {
+	gemmBlocksGo(rows, vectors, blocks, steps*stepBlocks, a, lda, b, c, ldc, bias, true)
+}
+
+func gemmBlocks8_4x8_go(rows, vectors, blocks, steps int, a *uint8, lda int, b *uint8, c *float32, ldc int, bias *float32) {
+	gemmBlocksGo(rows, vectors, blocks, steps*stepBlocks, a, lda, b, c, ldc, bias, false)
+}
+
+func gemmBlocksGo(rows, vectors, blocks, block int, a *uint8, lda int, b *uint8, c *float32, ldc int, bias *float32, nibbles bool) {
+	const lanes, perPanel = 4, 2
+	bytes := block
+	if nibbles {
+		bytes /= 2
+	}
+	chunk, rowLen := lanes*(blockHeaderB+bytes), blockHeaderA+block
+	panel := unsafe.Slice(b, blocks*perPanel*chunk)
+	for i := range rows {
+		row := unsafe.Slice(at(a, i*lda), blocks*rowLen)
+		for j := range vectors * lanes {
+			lane := j % lanes
+			acc := float32(0)
+			for n := range blocks {
+				x, w := row[n*rowLen:][:rowLen], panel[(n*perPanel+j/lanes)*chunk:][:chunk]
+				sum := int32(le.Uint32(x[4:])) * int32(w[lane])
+				codes := w[lanes*blockHeaderB:]
+				for k, q := range x[blockHeaderA:] {
+					group, shift := k/4, 0
+					if nibbles {
+						group, shift = k/8, k/4%2*4
+					}
+					code := codes[(group*lanes+lane)*4+k%4] >> shift
+					if nibbles {
+						code &= 15
+					}
+					sum += int32(int8(q)) * int32(code)
+				}
+				scale := math.Float32frombits(le.Uint32(w[lanes+4*lane:]))
+				acc = mathf.FMA(float32(sum), float32(math.Float32frombits(le.Uint32(x))*scale), acc)
+			}
+			if bias != nil {
+				acc += *at(bias, j)
+			}
+			*at(c, i*ldc+j) = acc
+		}
+	}
+}
+
+// quantizeBlocksGo turns floats into the blocks of A that [Blocks] defines.
+func quantizeBlocksGo(blocks, steps int, x *float32, dst *uint8) {
+	block := steps * stepBlocks
+	all := unsafe.Slice(x, blocks*block)
+	out := unsafe.Slice(dst, blocks*(blockHeaderA+block))
+	for len(all) > 0 {
+		var most uint32 // bits of a magnitude: those of a NaN are the greatest
+		for _, v := range all[:block] {
+			most = max(most, math.Float32bits(v)&^(1<<31))
+		}
+		amax := math.Float32frombits(most)
+		inverse := float32(0)
+		if amax != 0 {
+			inverse = min(127/amax, math.MaxFloat32) // finite, so that zeros get code 0
+		}
+		sum := int32(0)
+		for k, v := range all[:block] {
+			code := float32(v * inverse)
+			if !(code > -127) {
+				code = -127
+			}
+			q := int32(math.RoundToEven(float64(min(code, 127))))
+			out[blockHeaderA+k] = uint8(q)
+			sum += q
+		}
+		le.PutUint32(out, math.Float32bits(amax/127))
+		le.PutUint32(out[4:], uint32(-sum))
+		all, out = all[block:], out[blockHeaderA+block:]
 	}
 }

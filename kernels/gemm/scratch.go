@@ -7,6 +7,7 @@ import "fmt"
 type Scratch struct {
 	aF32   []float32
 	aInt8  []uint8
+	aBlock []float32 // the last block of a row, completed with zeros
 	offset []int32
 	f32    buffers[float32]
 	int32  buffers[int32]

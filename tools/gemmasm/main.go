@@ -21,6 +21,7 @@ func main() {
 		for _, k := range kernels {
 			k.generate()
 		}
+		generateBlocks()
 		addScaled()
 		widenBytes()
 	}

@@ -1,0 +1,164 @@
+package gemm
+
+import "math"
+
+// Blocks is a product of float32 A with weights B that have a scale and a zero point for each block of consecutive k, in the
+// arithmetic of 8-bit integers (accuracy level 4 of ONNX Runtime's MatMulNBits):
+//
+//	amax      = max |A[m,k]| over the block       (a NaN wins)
+//	q[k]      = rint(f32(A[m,k]·f32(127/amax)))   (0 where amax is 0; the factor is finite)
+//	C[m,n]    = Σ FMA(f32(Σ_k q[k]·(code[k,n] - zero[n])), f32(f32(amax/127)·scale[n]), ·) over the blocks in order, from 0
+//	C[m,n]   += Bias[n]
+//
+// The inner sums are exact; the outer sum is rounded once a block.
+type Blocks struct {
+	M    int
+	A    []float32 // row m begins at m*LDA
+	LDA  int       // ≥ K
+	B    *PanelsBlocks
+	C    []float32 // row m begins at m*LDC
+	LDC  int       // ≥ N
+	Bias []float32 // [N]; may be nil
+}
+
+// MaxBlock is the longest block: up to there the sum of a block's codes fits in 16 bits.
+const MaxBlock = 256
+
+// Run computes region r of C. It may run concurrently for regions that do not overlap, each with a scratch of its own.
+func (p *Blocks) Run(r Region, s *Scratch) {
+	b, kn := p.B, p.B.kernel
+	checkRegion(r, p.M, b.n, kn.tileColumns)
+	if r.M0 >= r.M1 || r.N0 >= r.N1 {
+		return
+	}
+	checkMatrix("A", len(p.A), p.M, b.k, p.LDA)
+	checkMatrix("C", len(p.C), p.M, b.n, p.LDC)
+	var bias []float32
+	if p.Bias != nil {
+		bias = p.Bias[:b.n][r.N0:]
+	}
+	kn.run(r, &product[uint8, float32]{
+		k: b.k, kBlock: kn.groups(max(b.k, 1)) * kn.group, panels: b.panels, c: p.C, ldc: p.LDC, bias: bias,
+	}, &s.f32, func(m, k, rows, depth int) (*uint8, int) {
+		return s.prepareBlocks(kn, p.A[m*p.LDA+k:], p.LDA, rows, depth)
+	}, func(int, int, []float32, int) {})
+}
+
+// prepareBlocks returns rows of A [rows, k] as blocks of codes, each behind its scale and the negated sum of its codes.
+func (s *Scratch) prepareBlocks(kn *kernelBlocks, a []float32, lda, rows, k int) (*uint8, int) {
+	stride := kn.groups(k) * kn.groupA
+	s.aInt8 = grow(s.aInt8, rows*stride)
+	whole := k / kn.group
+	for i := range rows {
+		x, dst := a[i*lda:][:k], s.aInt8[i*stride:][:stride]
+		if whole > 0 {
+			kn.quantize(whole, kn.group/stepBlocks, &x[0], &dst[0])
+		}
+		if rest := x[whole*kn.group:]; len(rest) > 0 {
+			s.aBlock = grow(s.aBlock, kn.group)
+			clear(s.aBlock[copy(s.aBlock, rest):])
+			kn.quantize(1, kn.group/stepBlocks, &s.aBlock[0], &dst[whole*kn.groupA])
+		}
+	}
+	return &s.aInt8[0], stride
+}
+
+// blockHeaderA is what stands in front of the codes of a block of A: a float32 and an int32.
+const blockHeaderA = 8
+
+// blockHeaderB is what stands in front of the codes of a block of a column of B: a uint8 and a float32.
+const blockHeaderB = 5
+
+// microBlocks is a microkernel of kernelBlocks: as microkernel, but over blocks of steps·stepBlocks k, and it never accumulates.
+type microBlocks func(rows, vectors, blocks, steps int, a *uint8, lda int, b *uint8, c *float32, ldc int, bias *float32)
+
+// stepBlocks divides the length of a block.
+const stepBlocks = 16
+
+// kernelBlocks is a way to multiply by blocks. A group is a block. In a panel of B each block of each vector of columns has the
+// zero points of its columns, their scales, and their codes: [codeGroup of k][column][k within it]; where they have 4 bits, the
+// codes of two groups of k share bytes, the first ones low.
+type kernelBlocks struct {
+	kernel[uint8, uint8, float32]
+	codeGroup            int
+	bytesA               int // of a code of A
+	multiply4, multiply8 microBlocks
+	quantize             func(blocks, steps int, x *float32, dst *uint8) // a row of A to blocks
+}
+
+// sized returns the kernel for a length of blocks, and for codes of 4 or of 8 bits.
+func (kn kernelBlocks) sized(block int, nibbles bool) *kernelBlocks {
+	multiply := kn.multiply8
+	kn.group, kn.groupA, kn.groupB = block, blockHeaderA+block*kn.bytesA, blockHeaderB+block
+	if nibbles {
+		multiply, kn.groupB = kn.multiply4, blockHeaderB+block/2
+	}
+	kn.groupBlock = 1 << 30
+	kn.multiply = func(rows, vectors, groups int, a *uint8, lda int, b *uint8, c *float32, ldc int, _ bool, bias *float32) {
+		multiply(rows, vectors, groups, block/stepBlocks, a, lda, b, c, ldc, bias)
+	}
+	return &kn
+}
+
+// PanelsBlocks is a matrix B [K, N] of codes with a scale and a zero point for each block of k of each column, packed for the
+// kernel that will read it. It is read-only in use and may be shared.
+type PanelsBlocks struct {
+	k, n   int
+	kernel *kernelBlocks
+	panels []uint8
+}
+
+// PackBlocks packs B for the current rung. Codes are [N, K]; scales and zero points [N, ⌈K/block⌉]; block is a multiple of 16 up
+// to MaxBlock. Nibbles says that no code or zero point is above 15: they take half the memory.
+func PackBlocks(codes []uint8, scales []float32, zeros []uint8, k, n, block int, nibbles bool) *PanelsBlocks {
+	if block < stepBlocks || block > MaxBlock || block%stepBlocks != 0 {
+		panic("gemm: blocks must be a multiple of 16 up to 256")
+	}
+	blocks := ceilDiv(k, block)
+	checkMatrix("B", len(codes), n, k, k)
+	checkMatrix("scales of B", len(scales), n, blocks, blocks)
+	checkMatrix("zero points of B", len(zeros), n, blocks, blocks)
+	kn := pick(kernelsBlocks).sized(block, nibbles)
+	p := &PanelsBlocks{k: k, n: n, kernel: kn, panels: make([]uint8, kn.panelsLen(k, n))}
+	chunk := kn.lanes * kn.groupB // a block of a vector of columns
+	perPanel := kn.tileColumns / kn.lanes
+	for j := range n {
+		panel := p.panels[j/kn.tileColumns*kn.panelLen(k):]
+		vector, lane := j%kn.tileColumns/kn.lanes, j%kn.lanes
+		for b := range blocks {
+			out := panel[(b*perPanel+vector)*chunk:][:chunk]
+			out[lane] = zeros[j*blocks+b]
+			le.PutUint32(out[kn.lanes+4*lane:], math.Float32bits(scales[j*blocks+b]))
+			depth := min(block, k-b*block)
+			kn.packColumn(out[kn.lanes*blockHeaderB:], lane, codes[j*k+b*block:][:depth], nibbles)
+		}
+	}
+	return p
+}
+
+// packColumn packs the codes of a block of a column.
+func (kn *kernelBlocks) packColumn(out []uint8, lane int, codes []uint8, nibbles bool) {
+	g := kn.codeGroup
+	for i, code := range codes {
+		group := i / g
+		if nibbles {
+			code <<= group % 2 * 4
+			group /= 2
+		}
+		out[(group*kn.lanes+lane)*g+i%g] |= code
+	}
+}
+
+// K returns the number of rows of B.
+func (p *PanelsBlocks) K() int { return p.k }
+
+// N returns the number of columns of B.
+func (p *PanelsBlocks) N() int { return p.n }
+
+// Kernel names the kernel that p was packed for: tile and instruction set.
+func (p *PanelsBlocks) Kernel() string { return p.kernel.name }
+
+// Split divides the product of an A of m rows with p into at most parts regions.
+func (p *PanelsBlocks) Split(m, parts int) Grid {
+	return Split(m, p.n, p.kernel.tileRows, p.kernel.tileColumns, parts)
+}
