@@ -2,8 +2,9 @@ package gemm
 
 import "math"
 
-// Blocks is a product of float32 A with weights B that have a scale and a zero point for each block of consecutive k, in the
-// arithmetic of 8-bit integers (accuracy level 4 of ONNX Runtime's MatMulNBits):
+// Blocks is a product of float32 A with weights B that have a scale and a zero point for each block of consecutive k. It has two
+// arithmetics: that of [F32] with BlockK = 256, B[k,n] being f32(f32(code[k,n] - zero[n])·scale[n]); and that of 8-bit integers
+// (accuracy level 4 of ONNX Runtime's MatMulNBits):
 //
 //	amax      = max |A[m,k]| over the block       (a NaN wins)
 //	q[k]      = rint(f32(A[m,k]·f32(127/amax)))   (0 where amax is 0; the factor is finite)
@@ -19,6 +20,7 @@ type Blocks struct {
 	C    []float32 // row m begins at m*LDC
 	LDC  int       // ≥ N
 	Bias []float32 // [N]; may be nil
+	Int8 bool      // the arithmetic of integers
 }
 
 // MaxBlock is the longest block: up to there the sum of a block's codes fits in 16 bits.
@@ -37,11 +39,55 @@ func (p *Blocks) Run(r Region, s *Scratch) {
 	if p.Bias != nil {
 		bias = p.Bias[:b.n][r.N0:]
 	}
+	if !p.Int8 {
+		p.runFloat(r, bias, s)
+		return
+	}
 	kn.run(r, &product[uint8, float32]{
 		k: b.k, kBlock: kn.groups(max(b.k, 1)) * kn.group, panels: b.panels, c: p.C, ldc: p.LDC, bias: bias,
 	}, &s.f32, func(m, k, rows, depth int) (*uint8, int) {
 		return s.prepareBlocks(kn, p.A[m*p.LDA+k:], p.LDA, rows, depth)
 	}, func(int, int, []float32, int) {})
+}
+
+// blockKBlocks is how many k are dequantized and multiplied in one go.
+const blockKBlocks = 256
+
+// runFloat makes floats of a part of a panel, multiplies all rows with it, and goes on to the next.
+func (p *Blocks) runFloat(r Region, bias []float32, s *Scratch) {
+	b, kn := p.B, p.B.float
+	width := kn.tileColumns
+	s.panel = grow(s.panel, blockKBlocks*width)
+	o := block[float32, float32, float32]{panels: &s.panel[0], ldc: p.LDC}
+	for n := r.N0; n < r.N1; n += width {
+		columns := min(width, r.N1-n)
+		for k := 0; k == 0 || k < b.k; k += blockKBlocks {
+			o.groups = min(blockKBlocks, b.k-k)
+			b.dequantize(s.panel, n/width, k, o.groups)
+			o.accumulate, o.bias = k > 0, nil
+			if bias != nil && k+o.groups == b.k {
+				o.bias = bias[n-r.N0:][:columns]
+			}
+			step := kn.rowBlock(blockKBlocks, columns, true)
+			for m := r.M0; m < r.M1; m += step {
+				o.rows = min(step, r.M1-m)
+				if o.groups > 0 {
+					o.a, o.lda = s.prepareF32(p.A[m*p.LDA+k:], p.LDA, o.rows, o.groups)
+				}
+				o.c, o.nHi = &p.C[m*p.LDC+n], columns
+				kn.block(&o, &s.f32)
+			}
+		}
+	}
+}
+
+// dequantize makes floats of depth codes of each column of a panel, from k on, which is the first of a block.
+func (p *PanelsBlocks) dequantize(dst []float32, panel, k, depth int) {
+	if depth > 0 {
+		kn := p.kernel
+		at := panel*kn.panelLen(p.k) + k/kn.group*kn.groupB*kn.tileColumns
+		kn.dequantize(kn.groups(depth), kn.group/stepBlocks, &p.panels[at], &dst[0])
+	}
 }
 
 // prepareBlocks returns rows of A [rows, k] as blocks of codes, each behind its scale and the negated sum of its codes.
@@ -81,17 +127,22 @@ const stepBlocks = 16
 type kernelBlocks struct {
 	kernel[uint8, uint8, float32]
 	codeGroup            int
-	bytesA               int // of a code of A
-	multiply4, multiply8 microBlocks
+	bytesA               int                                             // of a code of A
 	quantize             func(blocks, steps int, x *float32, dst *uint8) // a row of A to blocks
+	multiply4, multiply8 microBlocks
+	floats4, floats8     floatsBlocks
+	dequantize           floatsBlocks // floats4 or floats8
 }
+
+// floatsBlocks makes floats of consecutive blocks of a panel of B: dst is [k][column], as panels of float32 are.
+type floatsBlocks func(blocks, steps int, b *uint8, dst *float32)
 
 // sized returns the kernel for a length of blocks, and for codes of 4 or of 8 bits.
 func (kn kernelBlocks) sized(block int, nibbles bool) *kernelBlocks {
 	multiply := kn.multiply8
-	kn.group, kn.groupA, kn.groupB = block, blockHeaderA+block*kn.bytesA, blockHeaderB+block
+	kn.group, kn.groupA, kn.groupB, kn.dequantize = block, blockHeaderA+block*kn.bytesA, blockHeaderB+block, kn.floats8
 	if nibbles {
-		multiply, kn.groupB = kn.multiply4, blockHeaderB+block/2
+		multiply, kn.groupB, kn.dequantize = kn.multiply4, blockHeaderB+block/2, kn.floats4
 	}
 	kn.groupBlock = 1 << 30
 	kn.multiply = func(rows, vectors, groups int, a *uint8, lda int, b *uint8, c *float32, ldc int, _ bool, bias *float32) {
@@ -105,21 +156,22 @@ func (kn kernelBlocks) sized(block int, nibbles bool) *kernelBlocks {
 type PanelsBlocks struct {
 	k, n   int
 	kernel *kernelBlocks
+	float  *kernelF32 // of the same rung and width
 	panels []uint8
 }
 
-// PackBlocks packs B for the current rung. Codes are [N, K]; scales and zero points [N, ⌈K/block⌉]; block is a multiple of 16 up
-// to MaxBlock. Nibbles says that no code or zero point is above 15: they take half the memory.
+// PackBlocks packs B for the current rung. Codes are [N, K]; scales and zero points [N, ⌈K/block⌉]; block is a power of two from
+// 16 to MaxBlock. Nibbles says that no code or zero point is above 15: they take half the memory.
 func PackBlocks(codes []uint8, scales []float32, zeros []uint8, k, n, block int, nibbles bool) *PanelsBlocks {
-	if block < stepBlocks || block > MaxBlock || block%stepBlocks != 0 {
-		panic("gemm: blocks must be a multiple of 16 up to 256")
+	if block < stepBlocks || block > MaxBlock || block&(block-1) != 0 {
+		panic("gemm: blocks must be a power of two from 16 to 256")
 	}
 	blocks := ceilDiv(k, block)
 	checkMatrix("B", len(codes), n, k, k)
 	checkMatrix("scales of B", len(scales), n, blocks, blocks)
 	checkMatrix("zero points of B", len(zeros), n, blocks, blocks)
 	kn := pick(kernelsBlocks).sized(block, nibbles)
-	p := &PanelsBlocks{k: k, n: n, kernel: kn, panels: make([]uint8, kn.panelsLen(k, n))}
+	p := &PanelsBlocks{k: k, n: n, kernel: kn, float: pick(kernelsF32), panels: make([]uint8, kn.panelsLen(k, n))}
 	chunk := kn.lanes * kn.groupB // a block of a vector of columns
 	perPanel := kn.tileColumns / kn.lanes
 	for j := range n {

@@ -44,10 +44,12 @@ func TestReadsNothingBehindOperands(t *testing.T) {
 					}
 				}()
 				s := new(Scratch)
-				(&Blocks{
-					M: m, A: fenced[float32](t, m*k), LDA: k, C: fenced[float32](t, m*n), LDC: n, Bias: fenced[float32](t, n),
-					B: PackBlocks(fenced[uint8](t, n*k), fenced[float32](t, n*ceilDiv(k, 16)), fenced[uint8](t, n*ceilDiv(k, 16)), k, n, 16, true),
-				}).Run(Region{0, m, 0, n}, s)
+				for _, int8 := range []bool{false, true} {
+					(&Blocks{
+						M: m, A: fenced[float32](t, m*k), LDA: k, C: fenced[float32](t, m*n), LDC: n, Bias: fenced[float32](t, n), Int8: int8,
+						B: PackBlocks(fenced[uint8](t, n*k), fenced[float32](t, n*ceilDiv(k, 16)), fenced[uint8](t, n*ceilDiv(k, 16)), k, n, 16, true),
+					}).Run(Region{0, m, 0, n}, s)
+				}
 				for _, transposed := range []bool{false, true} {
 					ldb := n
 					if transposed {

@@ -116,6 +116,15 @@ func gemmU8S8_6x16_avx2(rows int, vectors int, groups int, a *uint8, lda int, b 
 //go:noescape
 func gemmBlocks4_6x48_avx512vnni(rows int, vectors int, blocks int, steps int, a *uint8, lda int, b *uint8, c *float32, ldc int, bias *float32)
 
+// dequantizeBlocks4_48_avx512vnni computes, for blocks ≥ 1 and steps ≥ 1, for 48 columns of the blocks of package gemm's kernelBlocks,
+//
+//	for each block, k in it, and column j {
+//		dst[k*48+j] = float32(b.codes[k]-b.zero) * b.scale
+//	}
+//
+//go:noescape
+func dequantizeBlocks4_48_avx512vnni(blocks int, steps int, b *uint8, dst *float32)
+
 // gemmBlocks8_6x48_avx512vnni computes, for rows ≤ 6 and vectors ≤ 3, with the blocks of package gemm's kernelBlocks,
 //
 //	for i := range rows {
@@ -139,6 +148,15 @@ func gemmBlocks4_6x48_avx512vnni(rows int, vectors int, blocks int, steps int, a
 //
 //go:noescape
 func gemmBlocks8_6x48_avx512vnni(rows int, vectors int, blocks int, steps int, a *uint8, lda int, b *uint8, c *float32, ldc int, bias *float32)
+
+// dequantizeBlocks8_48_avx512vnni computes, for blocks ≥ 1 and steps ≥ 1, for 48 columns of the blocks of package gemm's kernelBlocks,
+//
+//	for each block, k in it, and column j {
+//		dst[k*48+j] = float32(b.codes[k]-b.zero) * b.scale
+//	}
+//
+//go:noescape
+func dequantizeBlocks8_48_avx512vnni(blocks int, steps int, b *uint8, dst *float32)
 
 // gemmBlocks4_4x16_avx2 computes, for rows ≤ 4 and vectors ≤ 2, with the blocks of package gemm's kernelBlocks,
 //
@@ -164,6 +182,15 @@ func gemmBlocks8_6x48_avx512vnni(rows int, vectors int, blocks int, steps int, a
 //go:noescape
 func gemmBlocks4_4x16_avx2(rows int, vectors int, blocks int, steps int, a *uint8, lda int, b *uint8, c *float32, ldc int, bias *float32)
 
+// dequantizeBlocks4_16_avx2 computes, for blocks ≥ 1 and steps ≥ 1, for 16 columns of the blocks of package gemm's kernelBlocks,
+//
+//	for each block, k in it, and column j {
+//		dst[k*16+j] = float32(b.codes[k]-b.zero) * b.scale
+//	}
+//
+//go:noescape
+func dequantizeBlocks4_16_avx2(blocks int, steps int, b *uint8, dst *float32)
+
 // gemmBlocks8_4x16_avx2 computes, for rows ≤ 4 and vectors ≤ 2, with the blocks of package gemm's kernelBlocks,
 //
 //	for i := range rows {
@@ -187,6 +214,15 @@ func gemmBlocks4_4x16_avx2(rows int, vectors int, blocks int, steps int, a *uint
 //
 //go:noescape
 func gemmBlocks8_4x16_avx2(rows int, vectors int, blocks int, steps int, a *uint8, lda int, b *uint8, c *float32, ldc int, bias *float32)
+
+// dequantizeBlocks8_16_avx2 computes, for blocks ≥ 1 and steps ≥ 1, for 16 columns of the blocks of package gemm's kernelBlocks,
+//
+//	for each block, k in it, and column j {
+//		dst[k*16+j] = float32(b.codes[k]-b.zero) * b.scale
+//	}
+//
+//go:noescape
+func dequantizeBlocks8_16_avx2(blocks int, steps int, b *uint8, dst *float32)
 
 // quantizeBlocks_avx512 computes, for blocks ≥ 1 and steps ≥ 1, with blocks of steps*16 elements,
 //

@@ -20,7 +20,8 @@ var (
 	}
 	goBlocks = &kernelBlocks{
 		kernel:    kernel[uint8, uint8, float32]{name: "gemmBlocks_4x8_go", rung: cpu.Go, tileRows: 4, tileColumns: 8, lanes: 4},
-		codeGroup: 4, bytesA: 1, multiply4: gemmBlocks4_4x8_go, multiply8: gemmBlocks8_4x8_go, quantize: quantizeBlocksGo,
+		codeGroup: 4, bytesA: 1, quantize: quantizeBlocksGo, multiply4: gemmBlocks4_4x8_go, multiply8: gemmBlocks8_4x8_go,
+		floats4: dequantizeBlocks4_8_go, floats8: dequantizeBlocks8_8_go,
 	}
 )
 
@@ -92,41 +93,77 @@ func gemmBlocks8_4x8_go(rows, vectors, blocks, steps int, a *uint8, lda int, b *
 	gemmBlocksGo(rows, vectors, blocks, steps*stepBlocks, a, lda, b, c, ldc, bias, false)
 }
 
-func gemmBlocksGo(rows, vectors, blocks, block int, a *uint8, lda int, b *uint8, c *float32, ldc int, bias *float32, nibbles bool) {
-	const lanes, perPanel = 4, 2
+// columnBlocks reads a block of a column from a panel of the plain Go kernels.
+type columnBlocks struct {
+	codes   []uint8 // from the column's first one on
+	nibbles bool
+	zero    uint8
+	scale   float32
+}
+
+const lanesBlocksGo, perPanelGo = 4, 2 // columns of a vector, vectors of a panel
+
+// blockOf returns block n of column j.
+func blockOf(b *uint8, n, j, block int, nibbles bool) columnBlocks {
 	bytes := block
 	if nibbles {
 		bytes /= 2
 	}
-	chunk, rowLen := lanes*(blockHeaderB+bytes), blockHeaderA+block
-	panel := unsafe.Slice(b, blocks*perPanel*chunk)
+	chunk := lanesBlocksGo * (blockHeaderB + bytes)
+	w := unsafe.Slice(at(b, (n*perPanelGo+j/lanesBlocksGo)*chunk), chunk)
+	lane := j % lanesBlocksGo
+	return columnBlocks{
+		codes: w[lanesBlocksGo*blockHeaderB+4*lane:], nibbles: nibbles, zero: w[lane],
+		scale: math.Float32frombits(le.Uint32(w[lanesBlocksGo+4*lane:])),
+	}
+}
+
+func (c *columnBlocks) code(k int) int32 {
+	if c.nibbles {
+		return int32(c.codes[k/8*lanesBlocksGo*4+k%4] >> (k / 4 % 2 * 4) & 15)
+	}
+	return int32(c.codes[k/4*lanesBlocksGo*4+k%4])
+}
+
+func gemmBlocksGo(rows, vectors, blocks, block int, a *uint8, lda int, b *uint8, c *float32, ldc int, bias *float32, nibbles bool) {
+	rowLen := blockHeaderA + block
 	for i := range rows {
 		row := unsafe.Slice(at(a, i*lda), blocks*rowLen)
-		for j := range vectors * lanes {
-			lane := j % lanes
+		for j := range vectors * lanesBlocksGo {
 			acc := float32(0)
 			for n := range blocks {
-				x, w := row[n*rowLen:][:rowLen], panel[(n*perPanel+j/lanes)*chunk:][:chunk]
-				sum := int32(le.Uint32(x[4:])) * int32(w[lane])
-				codes := w[lanes*blockHeaderB:]
+				x, w := row[n*rowLen:][:rowLen], blockOf(b, n, j, block, nibbles)
+				sum := int32(le.Uint32(x[4:])) * int32(w.zero)
 				for k, q := range x[blockHeaderA:] {
-					group, shift := k/4, 0
-					if nibbles {
-						group, shift = k/8, k/4%2*4
-					}
-					code := codes[(group*lanes+lane)*4+k%4] >> shift
-					if nibbles {
-						code &= 15
-					}
-					sum += int32(int8(q)) * int32(code)
+					sum += int32(int8(q)) * w.code(k)
 				}
-				scale := math.Float32frombits(le.Uint32(w[lanes+4*lane:]))
-				acc = mathf.FMA(float32(sum), float32(math.Float32frombits(le.Uint32(x))*scale), acc)
+				acc = mathf.FMA(float32(sum), float32(math.Float32frombits(le.Uint32(x))*w.scale), acc)
 			}
 			if bias != nil {
 				acc += *at(bias, j)
 			}
 			*at(c, i*ldc+j) = acc
+		}
+	}
+}
+
+func dequantizeBlocks4_8_go(blocks, steps int, b *uint8, dst *float32) {
+	dequantizeBlocksGo(blocks, steps*stepBlocks, b, dst, true)
+}
+
+func dequantizeBlocks8_8_go(blocks, steps int, b *uint8, dst *float32) {
+	dequantizeBlocksGo(blocks, steps*stepBlocks, b, dst, false)
+}
+
+func dequantizeBlocksGo(blocks, block int, b *uint8, dst *float32, nibbles bool) {
+	const width = lanesBlocksGo * perPanelGo
+	out := unsafe.Slice(dst, blocks*block*width)
+	for n := range blocks {
+		for j := range width {
+			w := blockOf(b, n, j, block, nibbles)
+			for k := range block {
+				out[(n*block+k)*width+j] = float32(w.code(k)-int32(w.zero)) * w.scale
+			}
 		}
 	}
 }

@@ -8,6 +8,7 @@ type Scratch struct {
 	aF32   []float32
 	aInt8  []uint8
 	aBlock []float32 // the last block of a row, completed with zeros
+	panel  []float32 // of weights in blocks
 	offset []int32
 	f32    buffers[float32]
 	int32  buffers[int32]

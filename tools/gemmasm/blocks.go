@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
@@ -292,9 +293,92 @@ func generateBlocks() {
 	}
 	for _, k := range allBlocks {
 		k.generate()
+		k.dequantize()
 	}
 	quantizeBlocks("quantizeBlocks_avx512", zmm, 1)
 	quantizeBlocks("quantizeBlocks_avx2", ymm, 2)
+}
+
+// dequantize writes what makes floats of the codes of B, in the panels of the float kernels.
+func (k *blocks) dequantize() {
+	bits := 8
+	if k.nibbles {
+		bits = 4
+	}
+	width := k.columns * k.lanes()
+	isa := k.name[strings.LastIndex(k.name, "_"):]
+	name := fmt.Sprintf("dequantizeBlocks%d_%d%s", bits, width, isa)
+	TEXT(name, NOSPLIT, "func(blocks, steps int, b *uint8, dst *float32)")
+	Doc(name+fmt.Sprintf(" computes, for blocks ≥ 1 and steps ≥ 1, for %d columns of the blocks of package gemm's kernelBlocks,", width),
+		"",
+		"	for each block, k in it, and column j {",
+		fmt.Sprintf("		dst[k*%d+j] = float32(b.codes[k]-b.zero) * b.scale", width),
+		"	}")
+	Pragma("noescape")
+	dst := reg.RDI
+	Load(Param("blocks"), blockCount)
+	Load(Param("steps"), steps)
+	Load(Param("b"), pointerB)
+	Load(Param("dst"), dst)
+	zero, scale, mask, packed, value := k.vec.reg(0), k.vec.reg(1), k.vec.reg(2), k.vec.reg(3), k.vec.reg(4)
+	MOVL(U32(1<<bits-1), reg.EAX)
+	VMOVD(reg.EAX, reg.X2)
+	VPBROADCASTD(reg.X2, mask)
+	and := func() {
+		if k.wide() {
+			VPANDD(mask, value, value)
+		} else {
+			VPAND(mask, value, value)
+		}
+	}
+	rowBytes := 4 * width
+	MOVQ(steps, bytesBlockA)
+	IMUL3Q(U32(uint32(step*rowBytes)), bytesBlockA, bytesBlockA) // of a block of the result
+	Label("block")
+	for j := range k.columns {
+		VPMOVZXBD(Mem{Base: pointerB}, zero)
+		VMOVUPS(Mem{Base: pointerB, Disp: k.lanes()}, scale)
+		ADDQ(Imm(uint64(5*k.lanes())), pointerB)
+		MOVQ(steps, stepsLeft)
+		label := fmt.Sprintf("vector%d", j)
+		Label(label)
+		perLoad := k.group * 8 / bits // k in a load
+		for i := range step / perLoad {
+			from := Mem{Base: pointerB, Disp: i * k.lanes() * k.group}
+			if k.wide() {
+				VMOVDQU32(from, packed)
+			} else {
+				VPMOVZXWD(from, packed)
+			}
+			for half := range 8 / bits {
+				for t := range k.group {
+					if shift := 8*t + 4*half; shift > 0 {
+						VPSRLD(Imm(uint64(shift)), packed, value)
+						and()
+					} else if k.wide() {
+						VPANDD(mask, packed, value)
+					} else {
+						VPAND(mask, packed, value)
+					}
+					VPSUBD(zero, value, value)
+					VCVTDQ2PS(value, value)
+					VMULPS(scale, value, value)
+					VMOVUPS(value, Mem{Base: dst, Disp: (i*perLoad+half*k.group+t)*rowBytes + j*k.vec.bytes})
+				}
+			}
+		}
+		ADDQ(U32(uint32(k.bytesStep())), pointerB)
+		ADDQ(U32(uint32(step*rowBytes)), dst)
+		DECQ(stepsLeft)
+		JNE(LabelRef(label))
+		if j < k.columns-1 {
+			SUBQ(bytesBlockA, dst)
+		}
+	}
+	DECQ(blockCount)
+	JNE(LabelRef("block"))
+	VZEROUPPER()
+	RET()
 }
 
 // quantizeBlocks writes what turns floats into the blocks of A: a scale, the negated sum of the codes, and the codes.
