@@ -201,6 +201,7 @@ func fuseMatMul(m *onnx.Model, n *onnx.Node) {
 	a, ok := dequantized(n.Input(0), g)
 	b, ok2 := dequantized(n.Input(1), g)
 	if !ok || !ok2 || !a.activation() || !matrixWeights(b, false) {
+		fuseWeights(n, nil)
 		return
 	}
 	if fuseMatMulAdd(m, n, a, b) {
@@ -244,6 +245,9 @@ func fuseGemm(_ *onnx.Model, n *onnx.Node) {
 	a, ok := dequantized(n.Input(0), g)
 	b, ok2 := dequantized(n.Input(1), g)
 	if !ok || !ok2 || !a.code8() || !matrixWeights(b, transposed) || b.zero == nil {
+		if !transposed && n.Int("transA", 0) == 0 && n.Float("alpha", 1) == 1 && (n.Input(2) == nil || n.Float("beta", 1) == 1) {
+			fuseWeights(n, n.Input(2))
+		}
 		return
 	}
 	if n.Float("alpha", 1) != 1 || n.Input(2) != nil && n.Float("beta", 1) != 1 {

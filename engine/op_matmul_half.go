@@ -119,7 +119,7 @@ func widen(dst []float32, t *onnx.Tensor) {
 
 // source returns input i as it was given, before any widening.
 func (r *run) source(i int) *onnx.Tensor {
-	if r.wide != nil {
+	if r.wide != nil && i < len(r.wide.given) {
 		return r.wide.given[i]
 	}
 	return r.in(i)

@@ -9,16 +9,17 @@ import (
 
 // worker is the private memory of one goroutine of a parallel loop over products.
 type worker struct {
-	gemm  gemm.Scratch
-	f32   gemm.F32
-	int8  gemm.Int8
-	bF32  gemm.PanelsF32
-	tail  tailF32
-	out   tailInt8
-	rows  []float32
-	row   []float32
-	codes []uint8
-	sums  []int32
+	gemm   gemm.Scratch
+	f32    gemm.F32
+	blocks gemm.Blocks
+	int8   gemm.Int8
+	bF32   gemm.PanelsF32
+	tail   tailF32
+	out    tailInt8
+	rows   []float32
+	row    []float32
+	codes  []uint8
+	sums   []int32
 }
 
 // workers are shared by all programs, as the goroutines are. There are as many as ever ran at once.
@@ -40,7 +41,7 @@ func takeWorker() *worker {
 
 func (w *worker) release() {
 	// What refers to tensors must not outlive the run.
-	w.f32, w.int8, w.tail, w.out = gemm.F32{}, gemm.Int8{}, tailF32{}, tailInt8{tile: w.out.tile}
+	w.f32, w.int8, w.blocks, w.tail, w.out = gemm.F32{}, gemm.Int8{}, gemm.Blocks{}, tailF32{}, tailInt8{tile: w.out.tile}
 	workers.Lock()
 	workers.free = append(workers.free, w)
 	workers.Unlock()

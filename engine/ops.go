@@ -21,9 +21,9 @@ var ops map[[2]string][]op
 func init() {
 	ops = map[[2]string][]op{}
 	for _, rows := range [][]op{
-		controlOps, unaryOps, binaryOps, castOps, moveOps, shapeOps, selectOps, gatherOps, padOps,
+		controlOps, unaryOps, binaryOps, castOps, moveOps, shapeOps, selectOps, gatherOps, gatherBlocksOps, padOps,
 		reduceOps, sortOps, rnnOps, loopOps, sequenceOps, einsumOps, detectOps, textOps,
-		matmulOps, convOps, poolOps, normOps, resizeOps, quantOps, quantMatMulOps, quantConvOps, quantElementOps, layoutOps, fusedOps,
+		matmulOps, matmulBlocksOps, convOps, poolOps, normOps, resizeOps, quantOps, quantMatMulOps, quantConvOps, quantElementOps, layoutOps, fusedOps,
 	} {
 		for _, o := range rows {
 			k := [2]string{o.domain, o.name}

@@ -1,0 +1,249 @@
+package engine
+
+import (
+	"bufio"
+	"math"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/zqonnx/zqonnx/onnx"
+)
+
+// weightsCase is a line of testdata/weights.txt, which testdata/weights.py writes: what ONNX Runtime makes of weights of a few
+// bits.
+type weightsCase struct {
+	t      *testing.T
+	text   string
+	fields map[string]string
+	want   []float64
+}
+
+func (c *weightsCase) int(name string) int64 {
+	v, err := strconv.ParseInt(c.fields[name], 10, 64)
+	if err != nil {
+		c.t.Fatalf("%s: %s: %v", c.text, name, err)
+	}
+	return v
+}
+
+func (c *weightsCase) ints(name string) (v []int64) {
+	for s := range strings.SplitSeq(c.fields[name], ",") {
+		i, err := strconv.ParseInt(s, 10, 64)
+		if err != nil {
+			c.t.Fatalf("%s: %s: %v", c.text, name, err)
+		}
+		v = append(v, i)
+	}
+	return v
+}
+
+func readWeightsCases(t *testing.T) (cases []*weightsCase) {
+	f, err := os.Open("testdata/weights.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		text, result, ok := strings.Cut(lines.Text(), " : ")
+		if !ok {
+			continue
+		}
+		c := &weightsCase{t: t, text: text, fields: map[string]string{}}
+		for field := range strings.FieldsSeq(text) {
+			name, value, _ := strings.Cut(field, "=")
+			c.fields[name] = value
+		}
+		for number := range strings.FieldsSeq(result) {
+			v, err := strconv.ParseFloat(number, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.want = append(c.want, v)
+		}
+		cases = append(cases, c)
+	}
+	return cases
+}
+
+// fill returns n numbers: those of weights.py.
+func fill(n int64, seed uint32) []uint32 {
+	x := make([]uint32, n)
+	for i := range x {
+		v := uint32(i)*0x9E3779B1 + seed*0x85EBCA77
+		v = (v ^ v>>15) * 0x2C1B3C6D
+		x[i] = v ^ v>>12
+	}
+	return x
+}
+
+func filledFloats(seed uint32, factor float32, dims ...int64) *onnx.Tensor {
+	t := onnx.Zeros(onnx.Float32, dims...)
+	for i, v := range fill(int64(t.Len()), seed) {
+		onnx.Data[float32](t)[i] = float32(float64(v)/(1<<31)-1) * factor
+	}
+	return t
+}
+
+// filledCodes returns codes of a packed type.
+func filledCodes(dt onnx.DataType, seed uint32, dims ...int64) *onnx.Tensor {
+	t := onnx.Zeros(dt, dims...)
+	for i, v := range fill(int64(t.Len()), seed) {
+		setCode(dt, t.Bytes(), i, int32(v>>(32-dt.Bits())))
+	}
+	return t
+}
+
+// filledBytes returns the same as uint8, each row in whole bytes.
+func filledBytes(bits int64, seed uint32, dims ...int64) *onnx.Tensor {
+	last := dims[len(dims)-1]
+	packed := append([]int64{}, dims...)
+	packed[len(dims)-1] = (last*bits + 7) / 8
+	t := onnx.Zeros(onnx.Uint8, packed...)
+	dt := map[int64]onnx.DataType{2: onnx.Uint2, 4: onnx.Uint4, 8: onnx.Uint8}[bits]
+	for i, v := range fill(onnx.NumElements(dims), seed) {
+		row := t.Bytes()[int64(i)/last*packed[len(dims)-1]:]
+		setCode(dt, row, i%int(last), int32(v>>(32-bits)))
+	}
+	return t
+}
+
+var elemNames = map[string]onnx.DataType{
+	"INT2": onnx.Int2, "UINT2": onnx.Uint2, "INT4": onnx.Int4, "UINT4": onnx.Uint4, "INT8": onnx.Int8, "UINT8": onnx.Uint8,
+}
+
+func (c *weightsCase) nbits() *onnx.Tensor {
+	m, k, n, block, bits := c.int("m"), c.int("k"), c.int("n"), c.int("block"), c.int("bits")
+	blocks := (k + block - 1) / block
+	s := singleNode{
+		op: "MatMulNBits", domain: msDomain, opset: 21, constant: []int{1, 2, 3, 4, 5},
+		attrs: []*onnx.Attribute{
+			onnx.AttrI("K", k), onnx.AttrI("N", n), onnx.AttrI("bits", bits), onnx.AttrI("block_size", block), onnx.AttrI("accuracy_level", c.int("level")),
+		},
+		inputs: []*onnx.Tensor{filledFloats(5, 1, m, k), filledBytes(bits, 1, n, blocks, block), filledFloats(2, 1, n, blocks), nil, nil, nil},
+	}
+	switch c.fields["zeros"] {
+	case "codes":
+		s.inputs[3] = filledBytes(bits, 3, n, blocks)
+	case "floats":
+		s.inputs[3] = filledFloats(3, 8, n, blocks)
+	}
+	if c.int("bias") == 1 {
+		s.inputs[5] = filledFloats(4, 1, n)
+	}
+	y := s.run(c.t)[0]
+	s.constant = nil // weights that are fed
+	if d := cmp.Diff(onnx.Data[float32](y), onnx.Data[float32](s.run(c.t)[0])); d != "" {
+		c.t.Errorf("%s: with weights that are no constants %s", c.text, d)
+	}
+	return y
+}
+
+// dequantized is DequantizeLinear in front of MatMul or Gemm.
+func (c *weightsCase) dequantized() *onnx.Tensor {
+	m, k, n, block, dt := c.int("m"), c.int("k"), c.int("n"), c.int("block"), elemNames[c.fields["type"]]
+	g := newNet(m, k)
+	scales, attrs := []int64{n}, []*onnx.Attribute{onnx.AttrI("axis", 1)}
+	switch {
+	case block > 0:
+		scales, attrs = []int64{(k + block - 1) / block, n}, []*onnx.Attribute{onnx.AttrI("axis", 0), onnx.AttrI("block_size", block)}
+	case block < 0:
+		scales = nil
+	}
+	in := []*onnx.Value{g.con(filledCodes(dt, 1, k, n)), g.con(filledFloats(2, 1, scales...))}
+	if c.int("zeros") == 1 {
+		in = append(in, g.con(filledCodes(dt, 3, scales...)))
+	}
+	d := g.op("DequantizeLinear", "d", in, attrs...)
+	var y *onnx.Value
+	if c.fields["op"] == "gemm" {
+		y = g.op("Gemm", "y", []*onnx.Value{g.x, d, g.con(filledFloats(4, 1, n))})
+	} else {
+		y = g.op("MatMul", "y", []*onnx.Value{g.x, d})
+	}
+	model := g.model(y)
+	model.Opsets[0].Version = 25
+	p := compiled(c.t, model, Options{Semantics: Fused})
+	if got := opsOf(p); got != "MatMulDequantized" {
+		c.t.Fatalf("%s: compiled to %s", c.text, got)
+	}
+	feeds := map[string]*onnx.Tensor{"x": filledFloats(5, 1, m, k)}
+	// Literal is the product of floats: near by, but not the same.
+	literal := ran(c.t, compiled(c.t, model, Options{}), feeds, nil)["y"]
+	if e := relativeError(literal, c.want); e > 0.03 || e < 1e-5 && dt.Bits() > 2 {
+		c.t.Errorf("%s: literal has a relative error of %g to ONNX Runtime", c.text, e)
+	}
+	return ran(c.t, p, feeds, nil)["y"]
+}
+
+func (c *weightsCase) gather() *onnx.Tensor {
+	dt, bits, block, axis, shape := elemNames[c.fields["type"]], c.int("bits"), c.int("block"), c.int("quantize"), c.ints("shape")
+	scales := append([]int64{}, shape...)
+	scales[axis] = (scales[axis] + block - 1) / block
+	s := singleNode{
+		op: "GatherBlockQuantized", domain: msDomain, opset: 21, constant: []int{0, 2, 3},
+		attrs: []*onnx.Attribute{
+			onnx.AttrI("bits", bits), onnx.AttrI("block_size", block), onnx.AttrI("gather_axis", c.int("gather")), onnx.AttrI("quantize_axis", axis),
+		},
+		inputs: []*onnx.Tensor{filledCodes(dt, 1, shape...), onnx.Of(c.ints("indices")), filledFloats(2, 1, scales...), filledCodes(dt, 3, scales...)},
+	}
+	if dt == onnx.Uint8 {
+		s.inputs[0], s.inputs[3] = filledBytes(bits, 1, shape...), filledBytes(bits, 3, scales...)
+	}
+	if c.int("zeros") == 0 {
+		s.inputs = s.inputs[:3]
+	}
+	return s.run(c.t)[0]
+}
+
+// relativeError is |got - want| / |want| over all elements.
+func relativeError(got *onnx.Tensor, want []float64) float64 {
+	d, w := 0.0, 0.0
+	for i, v := range numbersOf(got) {
+		want[i] = float64(float32(want[i])) // the file has nine digits
+		d += (v - want[i]) * (v - want[i])
+		w += want[i] * want[i]
+	}
+	return math.Sqrt(d / w)
+}
+
+func opsOf(p *Program) string {
+	var names []string
+	for _, s := range p.main.steps {
+		names = append(names, s.op)
+	}
+	return strings.Join(names, " ")
+}
+
+// TestWeightsAsONNXRuntime: products differ by the order of float additions, gathered rows in nothing.
+func TestWeightsAsONNXRuntime(t *testing.T) {
+	worst := map[string]float64{}
+	for _, c := range readWeightsCases(t) {
+		op, limit := c.fields["op"], 6e-7
+		var y *onnx.Tensor
+		switch op {
+		case "nbits":
+			y = c.nbits()
+		case "gather":
+			y, limit = c.gather(), 0
+		default:
+			y = c.dequantized()
+		}
+		if y.Len() != len(c.want) {
+			t.Fatalf("%s: %d elements, %d expected", c.text, y.Len(), len(c.want))
+		}
+		e := relativeError(y, c.want)
+		if worst[op] = max(worst[op], e); !(e <= limit) {
+			t.Errorf("%s: relative error %g", c.text, e)
+		}
+	}
+	t.Logf("largest relative errors: %v", worst)
+	for _, op := range []string{"nbits", "matmul", "gemm", "gather"} {
+		if _, ok := worst[op]; !ok {
+			t.Errorf("no case of %s", op)
+		}
+	}
+}
