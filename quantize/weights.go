@@ -99,18 +99,19 @@ func (q *Weights) DequantizeTo(w []float32) {
 		}
 		return
 	}
-	l.each(func(c, from, to int) {
-		for at := c * blocks; from < to; at++ {
-			end := to
+	q.eachRun(l, 0, l.channels, func(row, at, n int) {
+		k := l.outer * l.inner
+		for i, end := row%k, row%k+n; i < end; { // of the channel's weights
+			next, s := end, row/k*blocks
 			if q.Block > 0 {
-				end = min(from+q.Block, to)
+				next, s = min((i/q.Block+1)*q.Block, end), s+i/q.Block
 			}
-			p := Params{Scale: q.Scales[at]}
+			p := Params{Scale: q.Scales[s]}
 			if q.Zeros != nil {
-				p.ZeroPoint = int32(q.Zeros[at])
+				p.ZeroPoint = int32(q.Zeros[s])
 			}
-			Dequantize(w[from:end], q.Codes[from:end], p)
-			from = end
+			Dequantize(w[at:at+next-i], q.Codes[at:at+next-i], p)
+			at, i = at+next-i, next
 		}
 	})
 }
