@@ -60,29 +60,29 @@ func blockedOf(q *quantize.Weights) *blocked {
 // float computes the weights in the layout of the model, from constants only, in the graph of n.
 func (e *emitter) float(n *onnx.Node, b *blocked) *onnx.Value {
 	g, q := n.Graph(), b.stored.weights
-	root, name := b.graph, b.name
+	root := b.graph
 	shape := func(dims ...int64) *onnx.Value { return e.constant(root, "shape", onnx.Of(dims)) }
 	place := e.atStart(g)
-	v := e.scaledBlocks(place, name, e.int8(n, b.stored), b.zeros, b.scales)
+	v := e.scaledBlocks(place, e.int8(n, b.stored), b.zeros, b.scales)
 	if b.blocks*b.block != b.weights {
-		v = place("Reshape", name+"_rows", []*onnx.Value{v, shape(b.channels, b.blocks*b.block)})
-		v = e.slice(place, root, name+"_whole", v, b.weights)
+		v = place("Reshape", "rows", []*onnx.Value{v, shape(b.channels, b.blocks*b.block)})
+		v = e.slice(place, root, v, b.weights)
 	}
 	if outer, inner := q.Split(); outer > 1 {
-		v = place("Reshape", name+"_channels", []*onnx.Value{v, shape(b.channels, int64(outer), int64(inner))})
-		v = place("Transpose", name+"_turned", []*onnx.Value{v}, onnx.AttrIs("perm", 1, 0, 2))
+		v = place("Reshape", "channels", []*onnx.Value{v, shape(b.channels, int64(outer), int64(inner))})
+		v = place("Transpose", "turned", []*onnx.Value{v}, onnx.AttrIs("perm", 1, 0, 2))
 	}
-	return place("Reshape", name+"_scaled", []*onnx.Value{v, e.constant(root, "shape", onnx.Of(append([]int64{}, b.modelDims...)))})
+	return place("Reshape", b.name+"_float", []*onnx.Value{v, e.constant(root, "shape", onnx.Of(append([]int64{}, b.modelDims...)))})
 }
 
 // scaledBlocks is (codes − zeros)·scales.
-func (e *emitter) scaledBlocks(place placer, name string, codes, zeros, scales *onnx.Value) *onnx.Value {
-	v := place("Cast", name+"_cast", []*onnx.Value{codes}, onnx.AttrI("to", int64(onnx.Float32)))
+func (e *emitter) scaledBlocks(place placer, codes, zeros, scales *onnx.Value) *onnx.Value {
+	v := place("Cast", "cast", []*onnx.Value{codes}, onnx.AttrI("to", int64(onnx.Float32)))
 	if zeros != nil {
-		z := place("Cast", name+"_zero_cast", []*onnx.Value{zeros}, onnx.AttrI("to", int64(onnx.Float32)))
-		v = place("Sub", name+"_centred", []*onnx.Value{v, z})
+		z := place("Cast", "zero_cast", []*onnx.Value{zeros}, onnx.AttrI("to", int64(onnx.Float32)))
+		v = place("Sub", "centred", []*onnx.Value{v, z})
 	}
-	return place("Mul", name+"_blocks", []*onnx.Value{v, scales})
+	return place("Mul", "blocks", []*onnx.Value{v, scales})
 }
 
 // blockedTable replaces Gather(table, i) by gathered bytes, which are unpacked and scaled: the table is never float, nor int8, in memory.
@@ -115,13 +115,13 @@ func (e *emitter) blockedTable(s *plan.Site, d *plan.Node) error {
 		for _, v := range b.packedBytes() {
 			bytes = append(bytes, gather(name+"_rows", v))
 		}
-		codes = e.unpack(place, g, name, b.packed, bytes, axes)
+		codes = e.unpack(place, g, b.packed, bytes, axes)
 		codes = place("Reshape", name+"_in_blocks", []*onnx.Value{codes, e.constant(g, "shape", onnx.Of(append(lead[:axes:axes], b.blocks, b.block)))})
 	}
-	v := e.scaledBlocks(place, name, codes, gather(name+"_row_zero_point", b.zeros), gather(name+"_row_scale", b.scales))
+	v := e.scaledBlocks(place, codes, gather(name+"_row_zero_point", b.zeros), gather(name+"_row_scale", b.scales))
 	v = place("Reshape", name+"_row", []*onnx.Value{v, e.constant(g, "shape", onnx.Of(append(lead[:axes:axes], b.blocks*b.block)))})
 	if b.blocks*b.block != b.weights {
-		v = e.slice(place, g, name+"_whole", v, b.weights)
+		v = e.slice(place, g, v, b.weights)
 	}
 	return e.replace(n, v)
 }
@@ -188,23 +188,18 @@ func (e *emitter) inBlocks(s *plan.Site, d *plan.Node) error {
 			return nil, err
 		}
 		b, g := blockedOf(q), v.Graph()
-		turn := func(x []int8, rows, cols int64) []int8 {
-			t, _ := transpose(x, []int64{rows, cols})
-			return t
-		}
-		scales := make([]float32, len(q.Scales))
-		for i, x := range q.Scales {
-			scales[i%int(b.blocks)*int(b.channels)+i/int(b.blocks)] = x
-		}
-		f, _ := quantize.FormatNamed(d.Weights.Type)
-		st := &stored{graph: g, name: v.Name(), weights: q, dims: []int64{b.weights, b.channels}}
-		st.codes = g.AddConst(v.Name()+"_quantized", tensorOf(f.Grid, turn(q.Matrix(int(b.weights)), b.channels, b.weights), st.dims...))
-		st.scales = g.AddConst(v.Name()+"_scale", onnx.Of(scales, b.blocks, b.channels))
+		perBlock := []int64{b.channels, b.blocks}
+		codes, dims := transpose(q.Matrix(int(b.weights)), []int64{b.channels, b.weights})
+		scales, blockDims := transpose(q.Scales, perBlock)
 		zeros := make([]int8, len(q.Scales))
 		if q.Zeros != nil {
-			zeros = turn(q.Zeros, b.channels, b.blocks)
+			zeros, _ = transpose(q.Zeros, perBlock)
 		}
-		st.zeros = g.AddConst(v.Name()+"_zero_point", tensorOf(f.Grid, zeros, b.blocks, b.channels))
+		f, _ := quantize.FormatNamed(d.Weights.Type)
+		st := &stored{graph: g, name: v.Name(), weights: q, dims: dims}
+		st.codes = g.AddConst(v.Name()+"_quantized", tensorOf(f.Grid, codes, dims...))
+		st.scales = g.AddConst(v.Name()+"_scale", onnx.Of(scales, blockDims...))
+		st.zeros = g.AddConst(v.Name()+"_zero_point", tensorOf(f.Grid, zeros, blockDims...))
 		return st, nil
 	})
 	if err != nil {

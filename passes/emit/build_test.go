@@ -100,7 +100,8 @@ type choice struct {
 	scheme  plan.Scheme
 	schemes map[string]plan.Scheme // of single nodes, by their first output; sites and others
 	codes   map[string]plan.Activation
-	tensor  bool // one scale for the whole weights
+	tensor  bool      // one scale for the whole weights
+	form    plan.Form // of all weights, small ones too; zero: int8, and small weights stay float
 	correct map[string][]float32
 }
 
@@ -120,7 +121,7 @@ func (c choice) plan(prep *plan.Prepared) *plan.Plan {
 	for n := range prep.Model.Graph.AllNodes() {
 		d := plan.Node{Key: keys[n], Op: n.Op, Scheme: plan.Float}
 		s := sites[n]
-		if s != nil && s.Refused.ID == "" {
+		if s != nil && (s.Refused.ID == "" || s.Small() && c.form.Type != "") {
 			d.Scheme = c.scheme
 		}
 		if scheme, ok := c.schemes[n.Output(0).String()]; ok {
@@ -128,6 +129,17 @@ func (c choice) plan(prep *plan.Prepared) *plan.Plan {
 		}
 		if s != nil && d.Scheme != plan.Float {
 			d.Weights = &plan.Weights{Form: plan.Form{Type: "int8"}, Axis: s.Axes[0], Rounding: s.Rounding(), Correction: c.correct[n.Output(0).String()]}
+			if c.form.Type != "" {
+				d.Weights.Form, d.Weights.Rounding = c.form, "rtn"
+				switch d.Weights.Storage {
+				case plan.Native, plan.QDQ:
+					if s.Kind != plan.Product {
+						d.Weights.Storage = plan.Folded
+					} else if d.Weights.Storage == plan.Native {
+						d.Weights.AccuracyLevel = 1
+					}
+				}
+			}
 			if c.tensor {
 				d.Weights.Axis, d.Weights.Rounding = quantize.PerTensor, "rtn"
 			}

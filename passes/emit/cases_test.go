@@ -187,6 +187,54 @@ var tinies = []tiny{
 		y := b.op("MatMul", "second", in(h, w))
 		b.output(y, b.op("MatMul", "third", in(h, w)), b.op("MatMul", "fourth", in(h, w)))
 	}},
+	// Few bits: unpacked by constant nodes in front of integer kernels and of float ones.
+	{"conv-static-int4", 13, fewBits(plan.Static, "int4", 0, plan.Folded), func(b *builder) {
+		b.output(b.op("Conv", "y", in(b.input("x", 1, 8, 8, 8), b.normal("w", 16, 4, 3, 3), b.normal("b", 16)), onnx.AttrI("group", 2)))
+	}},
+	{"conv-static-int4-24", 24, fewBits(plan.Static, "int4", 0, plan.Folded), func(b *builder) {
+		b.output(b.op("Conv", "y", in(b.input("x", 1, 8, 8, 8), b.normal("w", 16, 8, 3, 3))))
+	}},
+	{"conv-static-kmeans4", 13, fewBits(plan.Static, "kmeans4", 0, plan.Folded), func(b *builder) {
+		b.output(b.op("Conv", "y", in(b.input("x", 1, 7, 8, 8), b.normal("w", 15, 7, 3, 3)))) // an odd number of codes
+	}},
+	{"gemm-static-int6", 13, fewBits(plan.Static, "int6", 0, plan.Folded), gemm},
+	{"matmul-token-int4", 13, fewBits(plan.Token, "int4", 0, plan.Folded), matmul(3, 5, 32, 16)},
+	{"gemm-dynamic-int3", 13, fewBits(plan.Dynamic, "int3", 0, plan.Folded), gemm},
+	{"conv-stored-uint4-blocks", 13, fewBits(plan.WeightOnly, "uint4", 16, plan.Folded), func(b *builder) {
+		b.output(b.op("Conv", "y", in(b.input("x", 1, 4, 8, 8), b.normal("w", 8, 4, 3, 3)))) // blocks that do not divide 36
+	}},
+	{"conv-transpose-stored-int4-blocks", 13, fewBits(plan.WeightOnly, "int4", 32, plan.Folded), func(b *builder) {
+		b.output(b.op("ConvTranspose", "y", in(b.input("x", 1, 8, 5, 5), b.normal("w", 8, 6, 3, 3))))
+	}},
+	{"gru-stored-int4", 14, fewBits(plan.WeightOnly, "int4", 0, plan.Folded), func(b *builder) {
+		b.output(b.ops("GRU", []string{"y", "y_h"}, in(b.input("x", 4, 1, 6), b.normal("w", 1, 24, 6), b.normal("r", 1, 24, 8)), onnx.AttrI("hidden_size", 8))...)
+	}},
+	{"gather-int4", 13, fewBits(plan.WeightOnly, "int4", 0, plan.Folded), func(b *builder) {
+		table := b.normal("table", 40, 8)
+		b.output(b.op("Gather", "rows", in(table, b.inputOf("i", onnx.Int64, 2, 3))), b.op("Gather", "row", in(table, b.inputOf("j", onnx.Int64))))
+	}},
+	{"gather-uint3-blocks", 13, fewBits(plan.WeightOnly, "uint3", 16, plan.Folded), func(b *builder) {
+		b.output(b.op("Gather", "rows", in(b.normal("table", 40, 21), b.inputOf("i", onnx.Int64, 2, 3))))
+	}},
+	{"branches-int4", 16, fewBits(plan.WeightOnly, "int4", 0, plan.Folded), func(b *builder) {
+		x, w := b.input("x", 2, 32), b.normal("w", 32, 16) // unpacked in either branch: integer kernels ask for that
+		half := func(name, op string) *onnx.Graph {
+			return b.branch(name, func(s *builder) { s.output(s.op(op, name+"_y", in(s.op("MatMul", name+"_m", in(x, w))))) })
+		}
+		b.output(b.op("If", "y", in(b.inputOf("fast", onnx.Bool)), onnx.AttrG("then_branch", half("a", "Neg")), onnx.AttrG("else_branch", half("b", "Abs"))))
+	}},
+	// Few bits: products that take them as they are.
+	{"matmul-native-int4", 13, fewBits(plan.WeightOnly, "int4", 32, plan.Native), matmul(3, 5, 40, 16)},
+	{"gemm-native-uint4", 13, fewBits(plan.WeightOnly, "uint4", 16, plan.Native), gemm},
+	{"matmul-native-uint8", 13, fewBits(plan.WeightOnly, "uint8", 16, plan.Native), matmul(3, 5, 40, 16)},
+	{"matmul-native-int2", 13, fewBits(plan.WeightOnly, "int2", 16, plan.Native), matmul(3, 5, 40, 16)},
+	{"matmul-qdq-int4", 21, fewBits(plan.WeightOnly, "int4", 32, plan.QDQ), matmul(3, 5, 40, 16)},
+	{"gemm-qdq-uint4", 21, fewBits(plan.WeightOnly, "uint4", 16, plan.QDQ), gemm},
+	{"tied-table-native", 13, fewBits(plan.WeightOnly, "uint4", 16, plan.Native), func(b *builder) {
+		table := b.normal("table", 40, 32)
+		x := b.op("Gather", "x", in(table, b.inputOf("i", onnx.Int64, 5)))
+		b.output(b.op("Gemm", "y", in(x, table), onnx.AttrI("transB", 1)))
+	}},
 	{"taken-names", 13, choice{scheme: plan.Token}, func(b *builder) {
 		x := b.input("x", 2, 32)
 		taken := b.op("Neg", "x_quantized", in(x))
@@ -194,6 +242,11 @@ var tinies = []tiny{
 		taken = b.op("Relu", "zero_point_128", in(taken))
 		b.output(b.op("MatMul", "y", in(x, b.normal("w", 32, 16))), b.op("MatMul", "y_product", in(taken, b.normal("w_quantized", 32, 16))))
 	}},
+}
+
+// fewBits stores all weights in a form; those that only products take in are folded elsewhere.
+func fewBits(scheme plan.Scheme, typ string, block int, storage plan.Storage) choice {
+	return choice{scheme: scheme, form: plan.Form{Type: typ, Block: block, Storage: storage}, codes: map[string]plan.Activation{"x": codesOf(-4, 4), "y": codesOf(-30, 30)}}
 }
 
 // matmul is MatMul of an input of these dims, but for the last, with a matrix to that many columns.

@@ -68,10 +68,11 @@ type stored struct {
 	scales, zeros *onnx.Value
 	weights       *quantize.Weights // before they were arranged; of recurrent nodes as a matrix of the rows of all directions
 
-	packed   *packed                     // codes of few bits, which become int8 where they are needed; nil: codes are int8
-	rows     []int64                     // number of rows that are packed each; nil: all in one
-	bytes    []*onnx.Value               // they, as initializers
-	unpacked map[*onnx.Graph]*onnx.Value // they, as int8
+	packed     *packed                     // codes of few bits, which become int8 where they are needed; nil: codes are int8
+	packedName string                      // of the initializers that hold them
+	rows       []int64                     // number of rows that are packed each; nil: all in one
+	bytes      []*onnx.Value               // they, as initializers
+	unpacked   map[*onnx.Graph]*onnx.Value // they, as int8
 }
 
 // weights stores constant operand i of a site.
@@ -129,7 +130,7 @@ func (st *stored) hold(codes []int8, bits int, rows ...int64) {
 		st.name = st.codes.Name()
 		return
 	}
-	st.rows, st.name = rows, st.name+"_quantized"
+	st.rows, st.packedName, st.name = rows, st.name+"_packed", st.name+"_quantized"
 	st.packed, st.unpacked = pack(st.weights, bits, codes, len(codes)/int(onnx.NumElements(rows))), map[*onnx.Graph]*onnx.Value{}
 }
 
@@ -143,10 +144,10 @@ func bitsOf(w *plan.Weights) int {
 }
 
 // transpose changes the places of the last two axes.
-func transpose(codes []int8, dims []int64) ([]int8, []int64) {
+func transpose[E any](codes []E, dims []int64) ([]E, []int64) {
 	r := len(dims)
 	rows, cols := int(dims[r-2]), int(dims[r-1])
-	t := make([]int8, len(codes))
+	t := make([]E, len(codes))
 	for at := 0; at < len(codes); at += rows * cols {
 		for i := range rows {
 			for j := range cols {

@@ -71,9 +71,9 @@ func (e *emitter) atStart(g *onnx.Graph) placer {
 }
 
 // unpack computes int8 codes [.., width], or [.., bytes, codes of a byte], from the bytes of the planes, each [.., bytes] with so many
-// axes before the last; the caller gives them a shape.
-// (Every ONNX Runtime folds it where the bytes are constant; see ort.md 20.)
-func (e *emitter) unpack(place placer, g *onnx.Graph, name string, p *packed, bytes []*onnx.Value, axes int) *onnx.Value {
+// axes before the last; the caller gives them a shape. Names in between are short: in a small model they would take as many bytes
+// as a twentieth of the codes. (Every ONNX Runtime folds it where the bytes are constant; see ort.md 20.)
+func (e *emitter) unpack(place placer, g *onnx.Graph, p *packed, bytes []*onnx.Value, axes int) *onnx.Value {
 	split := planes[p.bits]
 	var sum *onnx.Value
 	shift := p.bits
@@ -92,7 +92,7 @@ func (e *emitter) unpack(place placer, g *onnx.Graph, name string, p *packed, by
 				}
 			}
 		}
-		at := place("Cast", name+"_bytes", []*onnx.Value{bytes[i]}, onnx.AttrI("to", int64(onnx.Int32)))
+		at := place("Cast", "bytes", []*onnx.Value{bytes[i]}, onnx.AttrI("to", int64(onnx.Int32)))
 		var values *onnx.Value
 		if len(split) > 1 { // Add knows no int8
 			wide := make([]int32, len(table))
@@ -103,28 +103,29 @@ func (e *emitter) unpack(place placer, g *onnx.Graph, name string, p *packed, by
 		} else {
 			values = e.constant(g, fmt.Sprintf("codes_%d", plane), onnx.Of(table, 256, int64(per)))
 		}
-		v := place("Gather", name+"_codes", []*onnx.Value{values, at})
+		v := place("Gather", "codes", []*onnx.Value{values, at})
 		if p.width%per == 0 && len(split) == 1 {
 			return v
 		}
-		v = place("Reshape", name+"_row", []*onnx.Value{v, e.constant(g, "row_shape", onnx.Of(append(make([]int64, axes), -1)))})
+		padded := int64((p.width + per - 1) / per * per)
+		v = place("Reshape", "row", []*onnx.Value{v, e.constant(g, "shape", onnx.Of(append(make([]int64, axes), padded)))})
 		if p.width%per != 0 {
-			v = e.slice(place, g, name+"_whole", v, int64(p.width))
+			v = e.slice(place, g, v, int64(p.width))
 		}
 		if sum != nil {
-			v = place("Add", name+"_index", []*onnx.Value{sum, v})
+			v = place("Add", "index", []*onnx.Value{sum, v})
 		}
 		sum = v
 	}
 	if len(split) == 1 {
 		return sum
 	}
-	return place("Gather", name+"_level", []*onnx.Value{e.constant(g, fmt.Sprintf("levels_%d", p.bits), onnx.Of(p.levels)), sum})
+	return place("Gather", "level", []*onnx.Value{e.constant(g, fmt.Sprintf("levels_%d", p.bits), onnx.Of(p.levels)), sum})
 }
 
 // slice takes the first elements of the last axis.
-func (e *emitter) slice(place placer, g *onnx.Graph, name string, v *onnx.Value, size int64) *onnx.Value {
-	return place("Slice", name, []*onnx.Value{
+func (e *emitter) slice(place placer, g *onnx.Graph, v *onnx.Value, size int64) *onnx.Value {
+	return place("Slice", "whole", []*onnx.Value{
 		v, e.constant(g, "slice_start", onnx.Of([]int64{0})), e.constant(g, "slice_end", onnx.Of([]int64{size})), e.constant(g, "slice_axis", onnx.Of([]int64{-1})),
 	})
 }
@@ -134,7 +135,7 @@ func (st *stored) packedBytes() []*onnx.Value {
 	if st.bytes == nil {
 		for _, part := range st.packed.parts {
 			bytes := int64(len(part)) / onnx.NumElements(st.rows)
-			st.bytes = append(st.bytes, st.graph.AddConst(st.name+"_packed", onnx.Of(part, append(slices.Clone(st.rows), bytes)...)))
+			st.bytes = append(st.bytes, st.graph.AddConst(st.packedName, onnx.Of(part, append(slices.Clone(st.rows), bytes)...)))
 		}
 	}
 	return st.bytes
@@ -153,12 +154,12 @@ func (e *emitter) int8(n *onnx.Node, st *stored) *onnx.Value {
 	var v *onnx.Value
 	if st.packed.types != onnx.Undefined && e.model.Opset("") >= castOpset {
 		if st.codes == nil {
-			st.codes = root.AddConst(st.name, tensorOf(st.weights.Grid, st.packed.codes, st.dims...))
+			st.codes = root.AddConst(st.packedName, tensorOf(st.weights.Grid, st.packed.codes, st.dims...))
 		}
-		v = place("Cast", st.name+"_int8", []*onnx.Value{st.codes}, onnx.AttrI("to", int64(onnx.Int8)))
+		v = place("Cast", st.name, []*onnx.Value{st.codes}, onnx.AttrI("to", int64(onnx.Int8)))
 	} else {
-		v = e.unpack(place, root, st.name, st.packed, st.packedBytes(), len(st.rows))
-		v = place("Reshape", st.name+"_int8", []*onnx.Value{v, e.constant(root, "shape", onnx.Of(slices.Clone(st.dims)))})
+		v = e.unpack(place, root, st.packed, st.packedBytes(), len(st.rows))
+		v = place("Reshape", st.name, []*onnx.Value{v, e.constant(root, "shape", onnx.Of(slices.Clone(st.dims)))})
 	}
 	st.unpacked[g] = v
 	return v
