@@ -9,6 +9,9 @@ import (
 	"github.com/zqonnx/zqonnx/quantize"
 )
 
+// blocksOpset is the one whose DequantizeLinear knows blocks and 4 bits.
+const blocksOpset = 21
+
 // A blocked is weights in blocks as a matrix with a row for each channel: [channels, blocks, block].
 type blocked struct {
 	*stored

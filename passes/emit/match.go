@@ -101,6 +101,12 @@ func (e *emitter) weightsFit(s *plan.Site, w *plan.Weights) error {
 	switch {
 	case w.Axis != quantize.PerTensor && w.Axis != s.Axes[0]:
 		return fmt.Errorf("weights along axis %d: its channels lie along axis %d (%d: one scale for all)", w.Axis, s.Axes[0], quantize.PerTensor)
+	case w.Axis == quantize.PerTensor && w.Storage != plan.Plain && (w.Block > 0 || s.Kind == plan.Table || w.Storage != plan.Folded):
+		return fmt.Errorf("storage %q in blocks of %d needs channels, which one scale for all does not have", w.Storage, w.Block)
+	case (w.Storage == plan.Native || w.Storage == plan.QDQ) && s.Kind != plan.Product:
+		return fmt.Errorf("storage %q is for MatMul with a constant matrix behind and for Gemm without factors", w.Storage)
+	case w.Storage == plan.QDQ && e.model.Opset("") < blocksOpset:
+		return fmt.Errorf("storage %q needs opset %d, the model has %d", w.Storage, blocksOpset, e.model.Opset(""))
 	case w.Rounding == "squant" && w.Axis != 0:
 		return fmt.Errorf("rounding %q needs channels along axis 0", w.Rounding)
 	case len(w.Correction) == 0:

@@ -46,6 +46,10 @@ func TestPlansThatDoNotFit(t *testing.T) {
 		{"token-wise Add", "conv-static", func(p *plan.Plan) { d := find(p, "Add"); d.Scheme, d.Activations = plan.Token, nil }, `scheme "token" needs constant weights`},
 		{"weights of a float node", "conv-stored", func(p *plan.Plan) { p.Nodes[0].Scheme = plan.Float }, `scheme "float" quantizes no weights`},
 		{"static inside a branch", "branches-token", func(p *plan.Plan) { find(p, "MatMul").Scheme = plan.Static }, "is for nodes of the main graph"},
+		{"blocks of one scale", "gemm-qdq-uint4", func(p *plan.Plan) { p.Nodes[0].Weights.Axis = -1 }, `storage "qdq" in blocks of 16 needs channels`},
+		{"table of one scale", "gather-int4", func(p *plan.Plan) { p.Nodes[0].Weights.Axis = -1 }, `storage "folded" in blocks of 0 needs channels`},
+		{"Conv in MatMulNBits", "conv-stored-uint4-blocks", func(p *plan.Plan) { p.Nodes[0].Weights.Storage = plan.Native }, `storage "native" is for MatMul`},
+		{"blocks in an old opset", "gemm-native-uint4", func(p *plan.Plan) { p.Nodes[0].Weights.Storage = plan.QDQ }, `storage "qdq" needs opset 21, the model has 13`},
 		{"integer LSTM of one scale", "lstm-dynamic", func(p *plan.Plan) { find(p, "LSTM").Weights.Axis = -1 }, "weights along axis 1 only"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
