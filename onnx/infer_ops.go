@@ -51,7 +51,7 @@ func init() {
 		"SequenceLength": func(c *call) { c.set(0, Int64, []Dim{}) }, "SequenceConstruct": sequenceConstruct, "SequenceAt": sequenceAt,
 		"SequenceInsert": func(c *call) { c.setType(0, sequenceOnly(c.typ(0))) }, "SequenceErase": func(c *call) { c.setType(0, sequenceOnly(c.typ(0))) },
 		"com.microsoft.DynamicQuantizeMatMul": matMul, "com.microsoft.MatMulIntegerToFloat": matMulIntegerToFloat,
-		"com.microsoft.MatMulNBits": matMulNBits, "com.microsoft.QGemm": qGemm, "com.microsoft.QLinearConcat": qLinearConcat,
+		"com.microsoft.GatherBlockQuantized": gatherBlockQuantized, "com.microsoft.MatMulNBits": matMulNBits, "com.microsoft.QGemm": qGemm, "com.microsoft.QLinearConcat": qLinearConcat,
 	} {
 		inferTable[op] = f
 	}
@@ -278,6 +278,25 @@ func matMulNBits(c *call) {
 	if a := c.shape(0); len(a) > 0 {
 		c.set(0, c.elem(0), append(slices.Clone(a[:len(a)-1]), Fixed(c.n.Int("N", -1))))
 	}
+}
+
+// gatherBlockQuantized gathers from data whose last dimension counts bytes where they are uint8.
+func gatherBlockQuantized(c *call) {
+	data, at := slices.Clone(c.shape(0)), c.shape(1)
+	if len(data) == 0 || at == nil {
+		c.set(0, c.elem(2), nil)
+		return
+	}
+	axis, ok := c.axis("gather_axis", 0, len(data))
+	if !ok {
+		return
+	}
+	if last := &data[len(data)-1]; c.elem(0) == Uint8 && last.Size > 0 && last.Size < 1<<56 {
+		if bits := c.n.Int("bits", 4); bits > 0 {
+			*last = Fixed(last.Size * 8 / bits)
+		}
+	}
+	c.set(0, c.elem(2), chain(data[:axis], at, data[axis+1:]))
 }
 
 func quantize(c *call) {

@@ -45,6 +45,13 @@ func input(g *Graph, shape string) *Value {
 	return g.AddInput(g.FreshName("x"), TensorOf(Float32, dims...))
 }
 
+// microsoft moves the node that gives v to ONNX Runtime's domain.
+func microsoft(v *Value) *Value {
+	n, _ := v.Producer()
+	n.Domain = "com.microsoft"
+	return v
+}
+
 func ints64(g *Graph, x ...int64) *Value { return g.AddConst("c", Of(x)) }
 
 func TestInferShapes(t *testing.T) {
@@ -55,6 +62,20 @@ func TestInferShapes(t *testing.T) {
 		f     func(g *Graph) *Value
 		want  string
 	}{
+		{"weights in 4 bits", 13, func(g *Graph) *Value {
+			v := one(g, "MatMulNBits", vs{input(g, "N,3,64"), g.AddConst("b", Zeros(Uint8, 5, 2, 16)), g.AddConst("s", Zeros(Float32, 10))},
+				AttrI("K", 64), AttrI("N", 5), AttrI("block_size", 32))
+			return microsoft(v)
+		}, "f32[N,3,5]"},
+		{"rows of a table in 4 bits", 13, func(g *Graph) *Value {
+			v := one(g, "GatherBlockQuantized", vs{g.AddConst("t", Zeros(Uint8, 7, 16)), g.AddConst("i", Zeros(Int64, 2, 3)), g.AddConst("s", Zeros(Float16, 7, 1))})
+			return microsoft(v)
+		}, "f16[2,3,32]"},
+		{"rows of a table of uint4", 13, func(g *Graph) *Value {
+			v := one(g, "GatherBlockQuantized", vs{g.AddConst("t", Zeros(Uint4, 4, 7, 16)), input(g, "N"), g.AddConst("s", Zeros(Float32, 4, 7, 1))},
+				AttrI("gather_axis", -2), AttrI("quantize_axis", 2))
+			return microsoft(v)
+		}, "f32[4,N,16]"},
 		{"broadcast keeps symbols", 13, func(g *Graph) *Value { return one(g, "Add", vs{input(g, "N,1,4"), input(g, "N,3,1")}) }, "f32[N,3,4]"},
 		{"different symbols", 13, func(g *Graph) *Value { return one(g, "Add", vs{input(g, "N"), input(g, "M")}) }, "f32[?]"},
 		{"symbol and size", 13, func(g *Graph) *Value { return one(g, "Add", vs{input(g, "N,N"), input(g, "3,1")}) }, "f32[3,N]"},
