@@ -10,18 +10,21 @@ import (
 
 // fusing is what the engine makes of a graph in fused semantics. The integer passes come first: what prepare changes in a
 // quantized graph, ONNX Runtime would not see.
-var fusing = rewrite.Pipeline{
-	prepare.LiftConstants, // scales and zero points are read from initializers
-	prepare.InferShapes,   // element types and ranks decide what fuses
-	dropRedundantClips,    // a Relu or Clip that the quantization behind it implies; brings Conv and QuantizeLinear together
-	sinkDequantize,        // data movement runs on codes
-	raiseQuantize,         // the same from the other side
-	dropPairs,             // what the two moves brought together
-	fuseIntegers,          // DequantizeLinear → operator → QuantizeLinear is one integer operator
-	rewrite.Pass{Name: "prepare", Doc: "simplify what is left in float", Run: prepare.Passes.Run},
-	fuseChains,      // after prepare, which makes a Gemm of a product of matrices and its bias
-	fuseActivations, // after prepare, which brings Conv and Relu together
-	prepare.RemoveDead,
+func fusing(o Options) rewrite.Pipeline {
+	return rewrite.Pipeline{
+		prepare.LiftConstants, // scales and zero points are read from initializers
+		foldConstants(o),      // codes, scales and weights that are stored in fewer bits and unpacked by the graph
+		prepare.InferShapes,   // element types and ranks decide what fuses
+		dropRedundantClips,    // a Relu or Clip that the quantization behind it implies; brings Conv and QuantizeLinear together
+		sinkDequantize,        // data movement runs on codes
+		raiseQuantize,         // the same from the other side
+		dropPairs,             // what the two moves brought together
+		fuseIntegers,          // DequantizeLinear → operator → QuantizeLinear is one integer operator
+		rewrite.Pass{Name: "prepare", Doc: "simplify what is left in float", Run: prepare.Passes.Run},
+		fuseChains,      // after prepare, which makes a Gemm of a product of matrices and its bias
+		fuseActivations, // after prepare, which brings Conv and Relu together
+		prepare.RemoveDead,
+	}
 }
 
 // lower makes the private copy that is compiled. Tensors to keep are further outputs of the copy, which no pass removes or
@@ -40,7 +43,7 @@ func lower(m *onnx.Model, o Options) (lowered *onnx.Model, outputs int, err erro
 			m.Graph.AddOutput(v)
 		}
 	}
-	if err := fusing.Run(&rewrite.Context{}, m); err != nil {
+	if err := fusing(o).Run(&rewrite.Context{}, m); err != nil {
 		return nil, 0, fmt.Errorf("lowering the model: %w", err)
 	}
 	if m.Opset(msDomain) == 0 {

@@ -182,6 +182,11 @@ func makeMatMulNBits(b *builder, n *onnx.Node) (kernel, error) {
 		return nil, err
 	}
 	p := &productBlocks{read: f.read, level: n.Int("accuracy_level", 0)}
+	for i := range 3 {
+		if n.Input(i) == nil {
+			return nil, fmt.Errorf("input %d, which the operator needs, is missing: %w", i, onnx.ErrBadModel)
+		}
+	}
 	if err := p.prepack(b, n.Input(1), n.Input(2), n.Input(3)); err != nil {
 		return nil, err
 	}

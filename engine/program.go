@@ -193,10 +193,13 @@ func (b *builder) block(g *onnx.Graph) (*block, error) {
 			return nil, err
 		}
 		if b.folds(s, n) {
-			if err := b.fold(s); err != nil {
+			folded, err := b.fold(s)
+			if err != nil {
 				return nil, err
 			}
-			continue
+			if folded {
+				continue
+			}
 		}
 		blk.steps = append(blk.steps, s)
 	}
@@ -319,8 +322,15 @@ var noFold = []string{
 	"SequenceEmpty", "SequenceConstruct", "SplitToSequence", "Optional", "If", "Loop", "Scan", "SequenceMap",
 }
 
-// fold runs a step now and makes its outputs constants.
-func (b *builder) fold(s *step) error {
+// Constants are computed when the program is made unless they are so many times larger than what they are made of, and
+// larger than foldedBytes: those of stored codes that are unpacked, and of tables, are not.
+const (
+	foldedGrowth = 8
+	foldedBytes  = 16 << 20
+)
+
+// fold runs a step now and makes its outputs constants; it reports whether they are small enough to be kept.
+func (b *builder) fold(s *step) (bool, error) {
 	if b.folder == nil {
 		b.folder = newFrame(b.p)
 	}
@@ -331,17 +341,31 @@ func (b *builder) fold(s *step) error {
 		f.headers = append(f.headers, nil)
 	}
 	if err := f.step(s); err != nil {
-		return &NodeError{s.key, s.op, err, onnx.ErrBadModel}
+		return false, &NodeError{s.key, s.op, err, onnx.ErrBadModel}
 	}
+	size := func(slots []int) (bytes int64) {
+		for _, i := range slots {
+			if i >= 0 && f.values[i].t != nil {
+				bytes += f.values[i].t.Type.ByteSize(int64(f.values[i].t.Len()))
+			}
+		}
+		return bytes
+	}
+	keep := size(s.out) <= max(foldedBytes, foldedGrowth*size(s.in))
 	for _, o := range s.out {
 		if o < 0 {
 			continue
 		}
 		t := f.values[o].t
 		if t == nil {
-			return &NodeError{s.key, s.op, fmt.Errorf("it gives no tensor for output %q", b.p.slots[o].name), onnx.ErrBadModel}
+			return false, &NodeError{s.key, s.op, fmt.Errorf("it gives no tensor for output %q", b.p.slots[o].name), onnx.ErrBadModel}
 		}
-		b.p.consts[o], f.headers[o] = t, nil
+		f.headers[o] = nil
+		if keep {
+			b.p.consts[o] = t
+		} else {
+			f.values[o] = value{}
+		}
 	}
-	return nil
+	return keep, nil
 }

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"bufio"
+	"errors"
 	"math"
 	"os"
 	"strconv"
@@ -244,6 +245,70 @@ func TestWeightsAsONNXRuntime(t *testing.T) {
 	for _, op := range []string{"nbits", "matmul", "gemm", "gather"} {
 		if _, ok := worst[op]; !ok {
 			t.Errorf("no case of %s", op)
+		}
+	}
+}
+
+func TestWeightsRefused(t *testing.T) {
+	good := func() singleNode {
+		return singleNode{
+			op: "MatMulNBits", domain: msDomain, opset: 21, constant: []int{1, 2, 3, 4, 5},
+			attrs:  []*onnx.Attribute{onnx.AttrI("K", 40), onnx.AttrI("N", 3), onnx.AttrI("bits", 4), onnx.AttrI("block_size", 32)},
+			inputs: []*onnx.Tensor{filledFloats(5, 1, 2, 40), filledBytes(4, 1, 3, 2, 32), filledFloats(2, 1, 3, 2), filledBytes(4, 3, 3, 2)},
+		}
+	}
+	if _, err := good().try(1); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name  string
+		spoil func(c *singleNode)
+		is    error
+	}{
+		{"no scales", func(c *singleNode) { c.inputs = c.inputs[:2] }, onnx.ErrBadModel},
+		{"too few codes", func(c *singleNode) { c.inputs[1] = filledBytes(4, 1, 3, 1, 32) }, onnx.ErrBadModel},
+		{"codes of int8", func(c *singleNode) { c.inputs[1] = filledCodes(onnx.Int8, 1, 3, 2, 16) }, onnx.ErrBadModel},
+		{"too few scales", func(c *singleNode) { c.inputs[2] = filledFloats(2, 1, 3, 1) }, onnx.ErrBadModel},
+		{"too few zero points", func(c *singleNode) { c.inputs[3] = filledBytes(4, 3, 1, 2) }, onnx.ErrBadModel},
+		{"bias of another length", func(c *singleNode) { c.inputs = append(c.inputs, nil, filledFloats(4, 1, 2)) }, onnx.ErrBadModel},
+		{"an order of rows", func(c *singleNode) { c.inputs = append(c.inputs, onnx.Zeros(onnx.Int32, 40)) }, ErrUnsupported},
+		{"A of another width", func(c *singleNode) { c.inputs[0] = filledFloats(5, 1, 2, 41) }, onnx.ErrBadModel},
+		{"A of integers", func(c *singleNode) { c.inputs[0] = onnx.Zeros(onnx.Int32, 2, 40) }, ErrUnsupported},
+		{"3 bits", func(c *singleNode) { c.attrs[2] = onnx.AttrI("bits", 3) }, ErrUnsupported},
+		{"blocks of 24", func(c *singleNode) { c.attrs[3] = onnx.AttrI("block_size", 24) }, onnx.ErrBadModel},
+		{"no K", func(c *singleNode) { c.attrs = c.attrs[1:] }, onnx.ErrBadModel},
+		{"float zero points of 8 bits", func(c *singleNode) {
+			c.attrs[2], c.inputs[1], c.inputs[3] = onnx.AttrI("bits", 8), filledBytes(8, 1, 3, 2, 32), filledFloats(3, 1, 3, 2)
+		}, onnx.ErrBadModel},
+	} {
+		n := good()
+		c.spoil(&n)
+		if _, err := n.try(1); !errors.Is(err, c.is) {
+			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+}
+
+// TestWeightsInHalfPrecision: activations and scales of float16 give the rounded result of the same in float32.
+func TestWeightsInHalfPrecision(t *testing.T) {
+	halved := func(t *onnx.Tensor) *onnx.Tensor {
+		h := onnx.Zeros(onnx.Float16, t.Dims...)
+		onnx.SetFloats(h, onnx.Data[float32](t))
+		return h
+	}
+	for _, level := range []int64{0, 4} {
+		run := func(convert func(*onnx.Tensor) *onnx.Tensor) *onnx.Tensor {
+			return singleNode{
+				op: "MatMulNBits", domain: msDomain, opset: 21, constant: []int{1, 2},
+				attrs: []*onnx.Attribute{
+					onnx.AttrI("K", 40), onnx.AttrI("N", 3), onnx.AttrI("bits", 4), onnx.AttrI("block_size", 32), onnx.AttrI("accuracy_level", level),
+				},
+				inputs: []*onnx.Tensor{convert(filledFloats(5, 1, 2, 40)), filledBytes(4, 1, 3, 2, 32), convert(filledFloats(2, 1, 3, 2))},
+			}.run(t)[0]
+		}
+		got, want := run(halved), halved(run(func(t *onnx.Tensor) *onnx.Tensor { return castTo(halved(t), onnx.Float32) }))
+		if d := cmp.Diff(want.Bytes(), got.Bytes()); d != "" || got.Type != onnx.Float16 {
+			t.Errorf("level %d: %s %s", level, got.Type, d)
 		}
 	}
 }
