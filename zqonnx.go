@@ -12,10 +12,12 @@ import (
 
 	"github.com/zqonnx/zqonnx/data"
 	"github.com/zqonnx/zqonnx/engine"
+	"github.com/zqonnx/zqonnx/metric"
 	"github.com/zqonnx/zqonnx/onnx"
 	"github.com/zqonnx/zqonnx/passes/emit"
 	"github.com/zqonnx/zqonnx/plan"
 	"github.com/zqonnx/zqonnx/quantize"
+	"github.com/zqonnx/zqonnx/search"
 	"github.com/zqonnx/zqonnx/target"
 	"github.com/zqonnx/zqonnx/verify"
 )
@@ -82,11 +84,7 @@ func Quantize(ctx context.Context, m *onnx.Model, o Options) (*Result, error) {
 	// Choose.
 	p := o.Plan
 	if p == nil {
-		p, err = plan.Make(ctx, prep, plan.Options{
-			Target: o.Target, Activations: o.Activations, Range: o.Range, Weights: o.Weights, Rounding: o.Rounding, Equalize: o.Equalize, Calibration: s.calibration, Probes: s.probes,
-			Include: o.Include, Exclude: o.Exclude, ExcludeOps: o.ExcludeOps, Program: s.program, Threads: o.Threads, Guard: o.Guard, Progress: o.Progress,
-		})
-		if err != nil {
+		if p, err = plan.Make(ctx, prep, o.plan(s)); err != nil {
 			return nil, err
 		}
 		p.Tool, p.SHA256 = "zqonnx "+Version, o.SHA256
@@ -112,6 +110,45 @@ func Quantize(ctx context.Context, m *onnx.Model, o Options) (*Result, error) {
 	r.Log = prep.Log
 	r.Model, r.Layers = prep.Model, pairLayers(prep.Trace, layers)
 	r.Model.Producer, r.Model.ProducerVersion = "zqonnx", Version
+	return r, nil
+}
+
+// plan returns the options of plans that are made with samples.
+func (o Options) plan(s samples) plan.Options {
+	return plan.Options{
+		Target: o.Target, Activations: o.Activations, Range: o.Range, Weights: o.Weights, Rounding: o.Rounding, Equalize: o.Equalize,
+		Calibration: s.calibration, Probes: s.probes, Program: s.program,
+		Include: o.Include, Exclude: o.Exclude, ExcludeOps: o.ExcludeOps, Threads: o.Threads, Guard: o.Guard, Progress: o.Progress,
+	}
+}
+
+// Sensitivity measures the damage that quantization does to m node by node, and ranks the nodes by a metric. Nothing is written,
+// and of Options those count that a plan is made by. Errors are those of Quantize, and wrap verify.ErrUsage for a metric that the
+// outputs or the data do not allow.
+func Sensitivity(ctx context.Context, m *onnx.Model, by *metric.Metric, o Options) (*search.Sensitivity, error) {
+	o = o.withDefaults()
+	prep, err := plan.Prepare(m, o.Opset)
+	if err != nil {
+		return nil, err
+	}
+	s, err := o.samples(ctx, prep)
+	if err != nil {
+		return nil, err
+	}
+	if s.notMeasured != nil {
+		return nil, s.notMeasured
+	}
+	r, err := search.Rank(ctx, prep, o.plan(s), by)
+	if err != nil {
+		return nil, err
+	}
+	if len(r.Nodes) == 0 {
+		return nil, ErrNothing
+	}
+	r.Tool, r.Data.Source = "zqonnx "+Version, string(data.Synthetic)
+	if s.calibration != nil {
+		r.Data.Source = string(data.Given)
+	}
 	return r, nil
 }
 

@@ -194,13 +194,13 @@ func (s *Sample) Expected() (map[string]*onnx.Tensor, error) {
 	return s.expect()
 }
 
-// Labels returns the elements of the array that Options.Labels names; nil where it names none.
+// Labels returns the elements of the array that Options.Labels names; nil where it names none, or the sample may lack it and does.
 func (s *Sample) Labels() ([]int64, error) {
 	if s.labels == nil {
 		return nil, nil
 	}
 	t, err := s.labels()
-	if err != nil {
+	if t == nil {
 		return nil, err
 	}
 	return t.Int64s()

@@ -458,7 +458,7 @@ func (s *Sample) readLabels(files []opener) (labels *onnx.Tensor, err error) {
 		}
 		return err
 	})
-	if err == nil && labels == nil { // the file is another one by now
+	if err == nil && labels == nil && !s.model.unlabelled { // the file is another one by now
 		err = &Error{File: s.Name, Array: s.model.labels.name, Problem: "is missing: --labels names it"}
 	}
 	return labels, err

@@ -815,6 +815,15 @@ func TestLabels(t *testing.T) {
 			t.Errorf("%s, labels %q: %v, want %q", c.path, c.labels, err, c.want)
 		}
 	}
+	some, err := Open("none.npz", imageModel(), Options{Labels: "y", Unlabelled: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for s := range some.Sequence(0) {
+		if labels, err := s.Labels(); labels != nil || err != nil {
+			t.Errorf("of a sample that may lack them: %v, %v", labels, err)
+		}
+	}
 	set, err := Open("files", imageModel(), Options{Labels: "y"})
 	if err != nil {
 		t.Fatal(err)

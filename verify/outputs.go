@@ -9,8 +9,8 @@ import (
 	"github.com/zqonnx/zqonnx/onnx"
 )
 
-// A comparison sums up how far the outputs of a quantized model are from those of its float model.
-type comparison struct {
+// A Comparison sums up how far the outputs of a quantized model are from those of its float model.
+type Comparison struct {
 	each   []*output
 	pooled *metric.Comparison // of the float outputs; nil until there is one
 }
@@ -22,17 +22,18 @@ type output struct {
 	notMeasured string
 }
 
-func newComparison(outputs []string) *comparison {
-	c := new(comparison)
+// NewComparison compares the outputs of those names.
+func NewComparison(outputs []string) *Comparison {
+	c := new(Comparison)
 	for _, name := range outputs {
 		c.each = append(c.each, &output{name: name})
 	}
 	return c
 }
 
-// observe adds the outputs of both models for one sample. Labels, nil for none, are those of the first output that has as many
+// Observe adds the outputs of both models for one sample. Labels, nil for none, are those of the first output that has as many
 // rows of classes.
-func (c *comparison) observe(float, quant tensors, labels []int64) error {
+func (c *Comparison) Observe(float, quant map[string]*onnx.Tensor, labels []int64) error {
 	var ref, got [][]float32
 	rows := []int{}
 	for _, o := range c.each {
@@ -89,8 +90,8 @@ func (o *output) observe(ref, got []float32, labels []int64) error {
 	return nil
 }
 
-// result returns what was measured so far.
-func (c *comparison) result() Outputs {
+// Outputs returns what was measured so far.
+func (c *Comparison) Outputs() Outputs {
 	all := Outputs{Each: []OutputError{}}
 	for _, o := range c.each {
 		e := OutputError{Name: o.name, NotMeasured: o.notMeasured}

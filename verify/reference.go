@@ -59,16 +59,16 @@ func (r *Reference) Compare(ctx context.Context, quant *onnx.Model) (Outputs, er
 	if err != nil {
 		return Outputs{}, err
 	}
-	c, i := newComparison(r.names), 0
+	c, i := NewComparison(r.names), 0
 	err = r.run(ctx, q.Program, func(s *data.Sample, outputs tensors) error {
 		labels, err := s.Labels()
 		if err != nil {
 			return err
 		}
 		i++
-		return c.observe(r.outputs[i-1], outputs, labels)
+		return c.Observe(r.outputs[i-1], outputs, labels)
 	})
-	return c.result(), err
+	return c.Outputs(), err
 }
 
 func (r *Reference) run(ctx context.Context, p *engine.Program, each func(*data.Sample, tensors) error) error {

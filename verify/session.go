@@ -20,7 +20,7 @@ type session struct {
 	asked   *lane
 	lanes   []*lane // those that samples run through, asked first
 	layers  []*layer
-	outputs *comparison
+	outputs *Comparison
 
 	elem  map[string]onnx.DataType // of the quantized model's tensors, as far as known
 	names map[string]bool          // the float tensors that layers need
@@ -62,7 +62,7 @@ func newSession(float, quant *onnx.Model, layers []Layer, o Options) (*session, 
 	if err := s.match(); err != nil {
 		return nil, err
 	}
-	s.outputs = newComparison(s.float.Outputs())
+	s.outputs = NewComparison(s.float.Outputs())
 	if len(layers) > 0 {
 		if err := s.types(quant); err != nil {
 			return nil, err
@@ -175,7 +175,7 @@ func (s *session) sample(ctx context.Context, sample *data.Sample) error {
 	if err != nil {
 		return err
 	}
-	if err := s.outputs.observe(s.float.previous, s.asked.previous, labels); err != nil {
+	if err := s.outputs.Observe(s.float.previous, s.asked.previous, labels); err != nil {
 		return err
 	}
 	for _, l := range s.layers {
@@ -189,7 +189,7 @@ func (s *session) sample(ctx context.Context, sample *data.Sample) error {
 // report returns what was measured so far.
 func (s *session) report() *Report {
 	r := NotVerified("")
-	r.Outputs = s.outputs.result()
+	r.Outputs = s.outputs.Outputs()
 	for _, l := range s.layers {
 		r.Layers = append(r.Layers, l.result())
 	}

@@ -36,6 +36,7 @@ func init() {
 		{"", "IN.onnx OUT.onnx", "quantize a model", 1, 2, quantizeHelp, quantizeCommand},
 		{"inspect", "MODEL", "what is inside, what can be quantized", 1, 1, inspectHelp, inspectCommand},
 		{"verify", "FLOAT QUANT", "compare layer by layer, hold to gates", 2, 2, verifyHelp, verifyCommand},
+		{"sensitivity", "MODEL", "rank the layers by the damage they do", 1, 1, sensitivityHelp, sensitivityCommand},
 		{"run", "MODEL -o DIR", "run a model, outputs as .npz", 1, 1, runHelp, runCommand},
 		{"diff", "A B", "structural difference of two models", 2, 2, diffHelp, diffCommand},
 		{"passes", "", "the passes that models go through", 0, 0, passesHelp, passesCommand},
@@ -52,6 +53,11 @@ func find(name string) *command {
 	}
 	return nil
 }
+
+// A page is more help on the main job, for flags that its own screen has no room for.
+type page struct{ name, text string }
+
+var pages = []page{{"precision", precisionHelp}}
 
 // defaultWidth is what a line has where nothing says how wide the terminal is.
 const defaultWidth = 80
@@ -160,11 +166,19 @@ func helpCommand(*pflag.FlagSet) action {
 		if len(args) > 0 {
 			name = args[0]
 		}
-		c := find(name)
-		if c == nil {
-			return usagef("no command %q%s", name, didYouMean(name, commandNames(), ""))
+		text := ""
+		for _, p := range pages {
+			if p.name == name {
+				text = strings.TrimPrefix(p.text, "\n")
+			}
 		}
-		_, err := io.WriteString(e.stdout, c.usage())
+		if c := find(name); c != nil {
+			text = c.usage()
+		}
+		if text == "" {
+			return usagef("no command %q%s", name, didYouMean(name, append(commandNames(), names(pages, func(p page) string { return p.name })...), ""))
+		}
+		_, err := io.WriteString(e.stdout, text)
 		return as(errNotWritten, err)
 	}
 }

@@ -37,21 +37,29 @@ func TestHelpNamesEveryFlag(t *testing.T) {
 	named := regexp.MustCompile(`(?m)^ {2}(?:-\w, | {4})--([a-z-]+)`)
 	for _, c := range commands {
 		t.Run("zqonnx "+c.name, func(t *testing.T) {
+			screens := []string{c.usage()}
+			if c.name == "" {
+				for _, p := range pages {
+					screens = append(screens, p.text)
+				}
+			}
 			var inHelp []string
-			for _, m := range named.FindAllStringSubmatch(c.help, -1) {
+			for _, m := range named.FindAllStringSubmatch(strings.Join(screens, ""), -1) {
 				inHelp = append(inHelp, m[1])
 			}
 			slices.Sort(inHelp)
 			if have := slices.Sorted(slices.Values(flagNames(c))); !slices.Equal(have, inHelp) {
 				t.Errorf("flags %v\nhelp  %v", have, inHelp)
 			}
-			lines := strings.Split(strings.TrimSuffix(c.usage(), "\n"), "\n")
-			if len(lines) > 50 {
-				t.Errorf("%d lines are no screen", len(lines))
-			}
-			for _, l := range lines {
-				if utf8.RuneCountInString(l) > 80 {
-					t.Errorf("more than 80 columns: %s", l)
+			for _, s := range screens {
+				lines := strings.Split(strings.TrimSuffix(s, "\n"), "\n")
+				if len(lines) > 50 {
+					t.Errorf("%d lines are no screen", len(lines))
+				}
+				for _, l := range lines {
+					if utf8.RuneCountInString(l) > 80 {
+						t.Errorf("more than 80 columns: %s", l)
+					}
 				}
 			}
 		})

@@ -38,10 +38,7 @@ Data
 Choice
       --activations MODE   auto, token, dynamic, static or float [auto]
       --weights TYPE       int8, int4, uint4, kmeans4, int3, int2 ... [int8]
-      --block N            weights of a channel that share a scale [all]
-      --storage HOW        below 8 bits: auto, folded, native or qdq [auto]
-      --accuracy-level N   of MatMulNBits: 1 float32, 4 int8 [1]
-      --rounding HOW       rtn, squant, diffusion, hqq, gptq, adaround [best]
+                           zqonnx help precision has more
       --equalize HOW       auto, none, smooth, awq or cle [auto]
       --range METHOD       minmax, moving-average, percentile, entropy, mse,
                            octav or sigma [minmax]
@@ -68,6 +65,15 @@ Other
       --no-color           NO_COLOR does the same
   -q, --quiet              say nothing but errors
   -v, --verbose            say what becomes of every node
+`
+
+const precisionHelp = `
+More flags of the main job: weights of fewer bits.
+
+      --block N            weights of a channel that share a scale [all]
+      --storage HOW        below 8 bits: auto, folded, native or qdq [auto]
+      --accuracy-level N   of MatMulNBits: 1 float32, 4 int8 [1]
+      --rounding HOW       rtn, squant, diffusion, hqq, gptq, adaround [best]
 `
 
 // A quantizeJob is the main job: its flags, and how it stands.
@@ -332,13 +338,21 @@ func (j *quantizeJob) checkNames() error {
 		flag  string
 		globs []string
 	}{{"include", j.options.Include}, {"exclude", j.options.Exclude}} {
-		for _, g := range list.globs {
-			if _, err := path.Match(g, ""); err != nil {
-				return usagef("--%s %q: %w", list.flag, g, err)
-			}
-			if !matchesAny(g, keys) {
-				return usagef("--%s %q matches no node and no node's output; * does not match a /; zqonnx --dry-run lists the keys", list.flag, g)
-			}
+		if err := checkGlobs(list.flag, list.globs, keys); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkGlobs refuses globs that match no node.
+func checkGlobs(flag string, globs []string, keys map[*onnx.Node]string) error {
+	for _, g := range globs {
+		if _, err := path.Match(g, ""); err != nil {
+			return usagef("--%s %q: %w", flag, g, err)
+		}
+		if !matchesAny(g, keys) {
+			return usagef("--%s %q matches no node and no node's output; * does not match a /; zqonnx --dry-run lists the keys", flag, g)
 		}
 	}
 	return nil
