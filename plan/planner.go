@@ -300,6 +300,9 @@ func (m *planner) closeSmall() {
 func (m *planner) form(s *Site) Form {
 	f, ok := m.asked[s]
 	if !ok {
+		if s.Kind == Table {
+			return usual // nothing makes up for a table's errors, and few bits of it are seldom worth them
+		}
 		f = m.Weights
 	}
 	scheme := m.scheme[s]
