@@ -3,11 +3,13 @@ package engine
 import (
 	"bufio"
 	"errors"
+	"fmt"
 	"math"
 	"os"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -309,6 +311,36 @@ func TestWeightsInHalfPrecision(t *testing.T) {
 		got, want := run(halved), halved(run(func(t *onnx.Tensor) *onnx.Tensor { return castTo(halved(t), onnx.Float32) }))
 		if d := cmp.Diff(want.Bytes(), got.Bytes()); d != "" || got.Type != onnx.Float16 {
 			t.Errorf("level %d: %s %s", level, got.Type, d)
+		}
+	}
+}
+
+// BenchmarkMatMulNBits runs products of one worker; of the fastest run it gives the rate, which other work on the machine disturbs least.
+func BenchmarkMatMulNBits(b *testing.B) {
+	for _, s := range []struct{ m, k, n int64 }{{1, 4096, 4096}, {128, 768, 3072}} {
+		for _, bits := range []int64{4, 8} {
+			for _, block := range []int64{32, 128} {
+				for _, level := range []int64{1, 4} {
+					b.Run(fmt.Sprintf("%dx%dx%d/bits=%d/block=%d/level=%d", s.m, s.k, s.n, bits, block, level), func(b *testing.B) {
+						model, feeds := singleNode{
+							op: "MatMulNBits", domain: msDomain, opset: 21, constant: []int{1, 2},
+							attrs: []*onnx.Attribute{
+								onnx.AttrI("K", s.k), onnx.AttrI("N", s.n), onnx.AttrI("bits", bits), onnx.AttrI("block_size", block), onnx.AttrI("accuracy_level", level),
+							},
+							inputs: []*onnx.Tensor{filledFloats(5, 1, s.m, s.k), filledBytes(bits, 1, s.n, s.k/block, block), filledFloats(2, 1, s.n, s.k/block)},
+						}.model()
+						p := compiled(b, model, Options{Threads: 1})
+						least := time.Hour
+						for b.Loop() {
+							start := time.Now()
+							ran(b, p, feeds, nil)
+							least = min(least, time.Since(start))
+						}
+						b.ReportMetric(float64(least.Nanoseconds()), "least-ns")
+						b.ReportMetric(float64(2*s.m*s.k*s.n)/float64(least.Nanoseconds()), "GOPS")
+					})
+				}
+			}
 		}
 	}
 }
