@@ -39,7 +39,12 @@ func (p *Blocks) Run(r Region, s *Scratch) {
 	if p.Bias != nil {
 		bias = p.Bias[:b.n][r.N0:]
 	}
-	if !p.Int8 {
+	switch {
+	case p.Int8:
+	case r.M1-r.M0 == 1 && kn.floatRow != nil && b.k%kn.group == 0:
+		p.runFloatRow(r, bias, s)
+		return
+	default:
 		p.runFloat(r, bias, s)
 		return
 	}
@@ -81,12 +86,43 @@ func (p *Blocks) runFloat(r Region, bias []float32, s *Scratch) {
 	}
 }
 
+// runFloatRow is runFloat for a single row and whole blocks.
+func (p *Blocks) runFloatRow(r Region, bias []float32, s *Scratch) {
+	b, kn := p.B, p.B.kernel
+	width, steps := kn.tileColumns, kn.group/stepBlocks
+	s.panel = grow(s.panel, width)
+	a := p.A[r.M0*p.LDA:][:b.k]
+	for n := r.N0; n < r.N1; n += width {
+		out := p.C[r.M0*p.LDC+n:][:min(width, r.N1-n)]
+		clear(out)
+		for k := 0; k < b.k; k += blockKBlocks {
+			kn.floatRow(kn.groups(min(blockKBlocks, b.k-k)), steps, &a[k], b.at(n/width, k), &s.panel[0])
+			if k == 0 {
+				copy(out, s.panel)
+				continue
+			}
+			for j := range out {
+				out[j] += s.panel[j]
+			}
+		}
+		if bias != nil {
+			for j, v := range bias[n-r.N0:][:len(out)] {
+				out[j] += v
+			}
+		}
+	}
+}
+
+// at returns where the block of k begins in a panel.
+func (p *PanelsBlocks) at(panel, k int) *uint8 {
+	kn := p.kernel
+	return &p.panels[panel*kn.panelLen(p.k)+k/kn.group*kn.groupB*kn.tileColumns]
+}
+
 // dequantize makes floats of depth codes of each column of a panel, from k on, which is the first of a block.
 func (p *PanelsBlocks) dequantize(dst []float32, panel, k, depth int) {
 	if depth > 0 {
-		kn := p.kernel
-		at := panel*kn.panelLen(p.k) + k/kn.group*kn.groupB*kn.tileColumns
-		kn.dequantize(kn.groups(depth), kn.group/stepBlocks, &p.panels[at], &dst[0])
+		p.kernel.dequantize(p.kernel.groups(depth), p.kernel.group/stepBlocks, p.at(panel, k), &dst[0])
 	}
 }
 
@@ -132,7 +168,12 @@ type kernelBlocks struct {
 	multiply4, multiply8 microBlocks
 	floats4, floats8     floatsBlocks
 	dequantize           floatsBlocks // floats4 or floats8
+	row4, row8           rowBlocks    // nil: rows have no kernel of their own
+	floatRow             rowBlocks    // row4 or row8
 }
+
+// rowBlocks multiplies a row of A with consecutive blocks of a panel of B in float arithmetic, from 0.
+type rowBlocks func(blocks, steps int, a *float32, b *uint8, c *float32)
 
 // floatsBlocks makes floats of consecutive blocks of a panel of B: dst is [k][column], as panels of float32 are.
 type floatsBlocks func(blocks, steps int, b *uint8, dst *float32)
@@ -140,9 +181,9 @@ type floatsBlocks func(blocks, steps int, b *uint8, dst *float32)
 // sized returns the kernel for a length of blocks, and for codes of 4 or of 8 bits.
 func (kn kernelBlocks) sized(block int, nibbles bool) *kernelBlocks {
 	multiply := kn.multiply8
-	kn.group, kn.groupA, kn.groupB, kn.dequantize = block, blockHeaderA+block*kn.bytesA, blockHeaderB+block, kn.floats8
+	kn.group, kn.groupA, kn.groupB, kn.dequantize, kn.floatRow = block, blockHeaderA+block*kn.bytesA, blockHeaderB+block, kn.floats8, kn.row8
 	if nibbles {
-		multiply, kn.groupB, kn.dequantize = kn.multiply4, blockHeaderB+block/2, kn.floats4
+		multiply, kn.groupB, kn.dequantize, kn.floatRow = kn.multiply4, blockHeaderB+block/2, kn.floats4, kn.row4
 	}
 	kn.groupBlock = 1 << 30
 	kn.multiply = func(rows, vectors, groups int, a *uint8, lda int, b *uint8, c *float32, ldc int, _ bool, bias *float32) {

@@ -162,6 +162,23 @@ func TestBlocksExtremes(t *testing.T) {
 	})
 }
 
+// Single rows of whole blocks have a kernel of their own.
+func TestBlocksOfOneRow(t *testing.T) {
+	cputest.EachRung(t, func(t *testing.T) {
+		rng := rand.New(rand.NewPCG(7, 8))
+		for _, n := range []int{1, 16, 17, 48, 49, 100} {
+			for _, block := range []int{16, 32, 64, 128, 256} {
+				for _, k := range []int{0, block, 256, 512, 768} {
+					w := drawWeights(k, n, block, n%2 == 0, rng.Uint32)
+					s := shape{m: 1, n: n, k: k, parts: 1 + n%3, hasBias: k%512 == 0}
+					checkBlocks(t, w, s, func() float32 { return float32(rng.NormFloat64()) })
+					checkBlocks(t, w, s, func() float32 { return math.Float32frombits(rng.Uint32()) })
+				}
+			}
+		}
+	})
+}
+
 func TestBlocksProperty(t *testing.T) {
 	cputest.EachRung(t, func(t *testing.T) {
 		rapid.Check(t, func(t *rapid.T) {

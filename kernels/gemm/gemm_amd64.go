@@ -125,6 +125,17 @@ func gemmBlocks4_6x48_avx512vnni(rows int, vectors int, blocks int, steps int, a
 //go:noescape
 func dequantizeBlocks4_48_avx512vnni(blocks int, steps int, b *uint8, dst *float32)
 
+// floatRowBlocks4_48_avx512vnni computes, for blocks ≥ 1 and steps ≥ 1, for 48 columns of the blocks of package gemm's kernelBlocks,
+//
+//	acc := 0
+//	for each block and k in it {
+//		acc = fma(a[k], float32(b.codes[k]-b.zero)*b.scale, acc) // rounded once
+//	}
+//	c[j] = acc
+//
+//go:noescape
+func floatRowBlocks4_48_avx512vnni(blocks int, steps int, a *float32, b *uint8, c *float32)
+
 // gemmBlocks8_6x48_avx512vnni computes, for rows ≤ 6 and vectors ≤ 3, with the blocks of package gemm's kernelBlocks,
 //
 //	for i := range rows {
@@ -157,6 +168,17 @@ func gemmBlocks8_6x48_avx512vnni(rows int, vectors int, blocks int, steps int, a
 //
 //go:noescape
 func dequantizeBlocks8_48_avx512vnni(blocks int, steps int, b *uint8, dst *float32)
+
+// floatRowBlocks8_48_avx512vnni computes, for blocks ≥ 1 and steps ≥ 1, for 48 columns of the blocks of package gemm's kernelBlocks,
+//
+//	acc := 0
+//	for each block and k in it {
+//		acc = fma(a[k], float32(b.codes[k]-b.zero)*b.scale, acc) // rounded once
+//	}
+//	c[j] = acc
+//
+//go:noescape
+func floatRowBlocks8_48_avx512vnni(blocks int, steps int, a *float32, b *uint8, c *float32)
 
 // gemmBlocks4_4x16_avx2 computes, for rows ≤ 4 and vectors ≤ 2, with the blocks of package gemm's kernelBlocks,
 //
@@ -191,6 +213,17 @@ func gemmBlocks4_4x16_avx2(rows int, vectors int, blocks int, steps int, a *uint
 //go:noescape
 func dequantizeBlocks4_16_avx2(blocks int, steps int, b *uint8, dst *float32)
 
+// floatRowBlocks4_16_avx2 computes, for blocks ≥ 1 and steps ≥ 1, for 16 columns of the blocks of package gemm's kernelBlocks,
+//
+//	acc := 0
+//	for each block and k in it {
+//		acc = fma(a[k], float32(b.codes[k]-b.zero)*b.scale, acc) // rounded once
+//	}
+//	c[j] = acc
+//
+//go:noescape
+func floatRowBlocks4_16_avx2(blocks int, steps int, a *float32, b *uint8, c *float32)
+
 // gemmBlocks8_4x16_avx2 computes, for rows ≤ 4 and vectors ≤ 2, with the blocks of package gemm's kernelBlocks,
 //
 //	for i := range rows {
@@ -223,6 +256,17 @@ func gemmBlocks8_4x16_avx2(rows int, vectors int, blocks int, steps int, a *uint
 //
 //go:noescape
 func dequantizeBlocks8_16_avx2(blocks int, steps int, b *uint8, dst *float32)
+
+// floatRowBlocks8_16_avx2 computes, for blocks ≥ 1 and steps ≥ 1, for 16 columns of the blocks of package gemm's kernelBlocks,
+//
+//	acc := 0
+//	for each block and k in it {
+//		acc = fma(a[k], float32(b.codes[k]-b.zero)*b.scale, acc) // rounded once
+//	}
+//	c[j] = acc
+//
+//go:noescape
+func floatRowBlocks8_16_avx2(blocks int, steps int, a *float32, b *uint8, c *float32)
 
 // quantizeBlocks_avx512 computes, for blocks ≥ 1 and steps ≥ 1, with blocks of steps*16 elements,
 //

@@ -294,20 +294,150 @@ func generateBlocks() {
 	for _, k := range allBlocks {
 		k.generate()
 		k.dequantize()
+		k.floatRow()
 	}
 	quantizeBlocks("quantizeBlocks_avx512", zmm, 1)
 	quantizeBlocks("quantizeBlocks_avx2", ymm, 2)
 }
 
+func (k *blocks) bits() int {
+	if k.nibbles {
+		return 4
+	}
+	return 8
+}
+
+// columnsName names a function for whole panels.
+func (k *blocks) columnsName(what string) (name string, width int) {
+	width = k.columns * k.lanes()
+	return fmt.Sprintf("%s%d_%d%s", what, k.bits(), width, k.name[strings.LastIndex(k.name, "_"):]), width
+}
+
+// load loads codes of B: a lane gets those of its column, those of a group of k in each half of its bytes.
+func (k *blocks) load(from Mem, to reg.VecPhysical) {
+	if k.wide() {
+		VMOVDQU32(from, to)
+	} else {
+		VPMOVZXWD(from, to)
+	}
+}
+
+// eachCode calls f for the k of a step: in which load they are, and how far left in their lane.
+func (k *blocks) eachCode(f func(inStep, load, shift int)) {
+	perLoad := k.group * 8 / k.bits()
+	for load := range step / perLoad {
+		for half := range 8 / k.bits() {
+			for t := range k.group {
+				f(load*perLoad+half*k.group+t, load, 8*t+4*half)
+			}
+		}
+	}
+}
+
+// floatRow writes the product of one row in float arithmetic: there floats of B are used once, so that they stay in registers.
+func (k *blocks) floatRow() {
+	name, width := k.columnsName("floatRowBlocks")
+	TEXT(name, NOSPLIT, "func(blocks, steps int, a *float32, b *uint8, c *float32)")
+	Doc(name+fmt.Sprintf(" computes, for blocks ≥ 1 and steps ≥ 1, for %d columns of the blocks of package gemm's kernelBlocks,", width),
+		"",
+		"	acc := 0",
+		"	for each block and k in it {",
+		"		acc = fma(a[k], float32(b.codes[k]-b.zero)*b.scale, acc) // rounded once",
+		"	}",
+		"	c[j] = acc")
+	Pragma("noescape")
+	a := reg.RDI
+	pointers := []reg.GPPhysical{reg.RSI, reg.R8, reg.R10}[:k.columns]
+	vec := func(what, j int) reg.VecPhysical { return k.vec.reg(what*k.columns + j) }
+	const acc, zero, scale, packed, value = 0, 1, 2, 3, 4
+	one, mask, magic := k.vec.reg(5*k.columns), k.vec.reg(5*k.columns+1), k.vec.reg(5*k.columns+2)
+	Load(Param("blocks"), blockCount)
+	Load(Param("steps"), steps)
+	Load(Param("a"), a)
+	Load(Param("b"), pointers[0])
+	constant := func(bits uint32, to reg.VecPhysical) {
+		MOVL(U32(bits), reg.EAX)
+		VMOVD(reg.EAX, reg.X0)
+		VPBROADCASTD(reg.X0, to)
+	}
+	constant(1<<k.bits()-1, mask)
+	constant(0x4b000000, magic) // 2^23, whose last bit is 1
+	for j := range k.columns {
+		k.clear(vec(acc, j))
+	}
+	MOVQ(steps, bytesBlockA) // here: of a block of a vector of columns, without its header
+	IMUL3Q(U32(uint32(k.bytesStep())), bytesBlockA, bytesBlockA)
+	Label("block")
+	for j := range k.columns {
+		if j > 0 {
+			LEAQ(Mem{Base: pointers[j-1], Index: bytesBlockA, Scale: 1}, pointers[j])
+		}
+		VPMOVZXBD(Mem{Base: pointers[j]}, vec(zero, j))
+		if k.wide() {
+			VPORD(magic, vec(zero, j), vec(zero, j))
+		} else {
+			VPOR(magic, vec(zero, j), vec(zero, j))
+		}
+		VMOVUPS(Mem{Base: pointers[j], Disp: k.lanes()}, vec(scale, j))
+		ADDQ(Imm(uint64(5*k.lanes())), pointers[j])
+	}
+	MOVQ(steps, stepsLeft)
+	Label("step")
+	last := -1
+	k.eachCode(func(inStep, load, shift int) {
+		if load != last {
+			for j := range k.columns {
+				k.load(Mem{Base: pointers[j], Disp: load * k.lanes() * k.group}, vec(packed, j))
+			}
+			last = load
+		}
+		VBROADCASTSS(Mem{Base: a, Disp: 4 * inStep}, one)
+		for j := range k.columns {
+			v, from := vec(value, j), vec(packed, j)
+			switch {
+			case k.wide():
+				if shift > 0 {
+					VPSRLD(Imm(uint64(shift)), from, v)
+				} else {
+					VMOVDQA32(from, v)
+				}
+				VPTERNLOGD(Imm(0xea), magic, mask, v) // v & mask | magic
+			case shift > 0:
+				VPSRLD(Imm(uint64(shift)), from, v)
+				VPAND(mask, v, v)
+				VPOR(magic, v, v)
+			default:
+				VPAND(mask, from, v)
+				VPOR(magic, v, v)
+			}
+			VSUBPS(vec(zero, j), v, v) // exact
+			VMULPS(vec(scale, j), v, v)
+			VFMADD231PS(one, v, vec(acc, j))
+		}
+	})
+	ADDQ(Imm(4*step), a)
+	for j := range k.columns {
+		ADDQ(U32(uint32(k.bytesStep())), pointers[j])
+	}
+	DECQ(stepsLeft)
+	JNE(LabelRef("step"))
+	if k.columns > 1 {
+		MOVQ(pointers[k.columns-1], pointers[0])
+	}
+	DECQ(blockCount)
+	JNE(LabelRef("block"))
+	Load(Param("c"), a)
+	for j := range k.columns {
+		VMOVUPS(vec(acc, j), Mem{Base: a, Disp: j * k.vec.bytes})
+	}
+	VZEROUPPER()
+	RET()
+}
+
 // dequantize writes what makes floats of the codes of B, in the panels of the float kernels.
 func (k *blocks) dequantize() {
-	bits := 8
-	if k.nibbles {
-		bits = 4
-	}
-	width := k.columns * k.lanes()
-	isa := k.name[strings.LastIndex(k.name, "_"):]
-	name := fmt.Sprintf("dequantizeBlocks%d_%d%s", bits, width, isa)
+	bits := k.bits()
+	name, width := k.columnsName("dequantizeBlocks")
 	TEXT(name, NOSPLIT, "func(blocks, steps int, b *uint8, dst *float32)")
 	Doc(name+fmt.Sprintf(" computes, for blocks ≥ 1 and steps ≥ 1, for %d columns of the blocks of package gemm's kernelBlocks,", width),
 		"",
@@ -324,13 +454,6 @@ func (k *blocks) dequantize() {
 	MOVL(U32(1<<bits-1), reg.EAX)
 	VMOVD(reg.EAX, reg.X2)
 	VPBROADCASTD(reg.X2, mask)
-	and := func() {
-		if k.wide() {
-			VPANDD(mask, value, value)
-		} else {
-			VPAND(mask, value, value)
-		}
-	}
 	rowBytes := 4 * width
 	MOVQ(steps, bytesBlockA)
 	IMUL3Q(U32(uint32(step*rowBytes)), bytesBlockA, bytesBlockA) // of a block of the result
@@ -342,31 +465,27 @@ func (k *blocks) dequantize() {
 		MOVQ(steps, stepsLeft)
 		label := fmt.Sprintf("vector%d", j)
 		Label(label)
-		perLoad := k.group * 8 / bits // k in a load
-		for i := range step / perLoad {
-			from := Mem{Base: pointerB, Disp: i * k.lanes() * k.group}
+		last := -1
+		k.eachCode(func(inStep, load, shift int) {
+			if load != last {
+				k.load(Mem{Base: pointerB, Disp: load * k.lanes() * k.group}, packed)
+				last = load
+			}
+			from := packed
+			if shift > 0 {
+				VPSRLD(Imm(uint64(shift)), packed, value)
+				from = value
+			}
 			if k.wide() {
-				VMOVDQU32(from, packed)
+				VPANDD(mask, from, value)
 			} else {
-				VPMOVZXWD(from, packed)
+				VPAND(mask, from, value)
 			}
-			for half := range 8 / bits {
-				for t := range k.group {
-					if shift := 8*t + 4*half; shift > 0 {
-						VPSRLD(Imm(uint64(shift)), packed, value)
-						and()
-					} else if k.wide() {
-						VPANDD(mask, packed, value)
-					} else {
-						VPAND(mask, packed, value)
-					}
-					VPSUBD(zero, value, value)
-					VCVTDQ2PS(value, value)
-					VMULPS(scale, value, value)
-					VMOVUPS(value, Mem{Base: dst, Disp: (i*perLoad+half*k.group+t)*rowBytes + j*k.vec.bytes})
-				}
-			}
-		}
+			VPSUBD(zero, value, value)
+			VCVTDQ2PS(value, value)
+			VMULPS(scale, value, value)
+			VMOVUPS(value, Mem{Base: dst, Disp: inStep*rowBytes + j*k.vec.bytes})
+		})
 		ADDQ(U32(uint32(k.bytesStep())), pointerB)
 		ADDQ(U32(uint32(step*rowBytes)), dst)
 		DECQ(stepsLeft)
