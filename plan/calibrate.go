@@ -2,7 +2,6 @@ package plan
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/zqonnx/zqonnx/data"
 	"github.com/zqonnx/zqonnx/engine"
@@ -44,34 +43,4 @@ func calibrate(ctx context.Context, p *engine.Program, set *data.Set, rule quant
 		}
 	}
 	return st, nil
-}
-
-// activation returns the parameters of a tensor. A fixed range (Softmax, Sigmoid) is [0, fixed) in 256 steps; bound cuts
-// the range from above, so that a Clip before the QuantizeLinear is redundant.
-func (st statistics) activation(v *onnx.Value, rule quantize.RangeRule, fixed, bound float32) (Activation, error) {
-	if fixed > 0 {
-		return Activation{Type: "uint8", Scale: fixed / 256, Range: [2]float32{0, fixed}}, nil
-	}
-	var c quantize.Collector
-	if t := v.Const(); t != nil {
-		var err error
-		if c, err = rule.NewCollector(); err != nil {
-			return Activation{}, err
-		}
-		c.Observe(onnx.Data[float32](t))
-	} else if c = st[v.Name()]; c == nil {
-		return Activation{}, fmt.Errorf("tensor %q was not calibrated", v.Name())
-	}
-	lo, hi, err := rule.Range(c, quantize.Uint8)
-	if err != nil {
-		return Activation{}, fmt.Errorf("tensor %q: %w", v.Name(), err)
-	}
-	if bound > 0 {
-		hi = min(hi, bound)
-	}
-	p := quantize.Uint8.Params(lo, hi)
-	if over := float32(255-p.ZeroPoint) * p.Scale; bound > 0 && over > bound {
-		p.Scale = nextBelow(p.Scale) // else the largest code lies an ulp outside the Clip, and nothing fuses
-	}
-	return Activation{Type: "uint8", Scale: p.Scale, ZeroPoint: p.ZeroPoint, Range: [2]float32{lo, hi}}, nil
 }

@@ -3,7 +3,6 @@ package plan
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"path"
@@ -251,7 +250,7 @@ func (m *planner) placeStatic() error {
 			return err
 		}
 		if complete && !m.splitConcats() && !m.dropUnpaid() {
-			return nil
+			return m.joinRanges()
 		}
 	}
 }
@@ -339,27 +338,7 @@ func (m *planner) calibrateTensors() (complete bool, err error) {
 			return false, err
 		}
 	}
-	m.params = map[*onnx.Value]Activation{}
-	for _, v := range m.layout.tensors {
-		a, err := m.activation(m.layout.source(v))
-		switch {
-		case errors.Is(err, quantize.ErrNonFinite), errors.Is(err, quantize.ErrNoValues):
-			m.float[v], m.guarded[v] = true, Reason{ID: "no-range", Text: err.Error()}
-		case err != nil:
-			return false, err
-		default:
-			m.params[v] = a
-		}
-	}
-	return len(m.params) == len(m.layout.tensors), nil
-}
-
-func (m *planner) activation(v *onnx.Value) (Activation, error) {
-	var fixed, bound float32
-	if n := m.layout.maker(v); n != nil {
-		fixed, bound = m.layout.rule(n).Range, upper(m.layout.follower(n))
-	}
-	return m.stats.activation(v, m.Range, fixed, bound)
+	return m.ownRanges()
 }
 
 // maxConcatRatio is how far the scales of a Concat's operands may lie apart: beyond it the finest operand loses more than

@@ -275,17 +275,20 @@ func (l *layout) source(v *onnx.Value) *onnx.Value {
 	}
 }
 
-// overrides returns the edges that see the codes of v: those of the static nodes that take them, and, where a static node
-// makes them, all others too, since the float tensor exists nowhere then. keys are those of the nodes.
-func (l *layout) overrides(v *onnx.Value, keys map[*onnx.Node]string, f func(*onnx.Tensor) *onnx.Tensor) change {
+// readers returns who sees the codes of v: the static nodes that take them, and, where a static node makes them, all others too,
+// since the float tensor exists nowhere then.
+func (l *layout) readers(v *onnx.Value) []onnx.Use {
 	made := l.maker(v) != nil
+	return slices.DeleteFunc(slices.Clone(v.Uses()), func(u onnx.Use) bool { return !made && !l.takes(u) })
+}
+
+// overrides returns the edges that see the codes of v, with what they see. keys are those of the nodes.
+func (l *layout) overrides(v *onnx.Value, keys map[*onnx.Node]string, f func(*onnx.Tensor) *onnx.Tensor) change {
 	c := change{}
-	for _, u := range v.Uses() {
-		if made || l.takes(u) {
-			c[engine.Edge{Node: keys[u.Node], Input: u.Index}] = f
-		}
+	for _, u := range l.readers(v) {
+		c[engine.Edge{Node: keys[u.Node], Input: u.Index}] = f
 	}
-	if made && v.IsOutput() {
+	if l.maker(v) != nil && v.IsOutput() {
 		c[outputEdge(v.Name())] = f
 	}
 	return c
