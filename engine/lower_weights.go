@@ -7,11 +7,11 @@ import (
 	"github.com/zqonnx/zqonnx/onnx/rewrite"
 )
 
-// fuseWeights makes a product of float A and dequantized constant weights one MatMulDequantized, as ONNX Runtime makes it a
+// fuseWeights makes a product of float A and dequantized constant weights one MatMulDequantized, as ONNX Runtime 1.32 makes it a
 // MatMulNBits; like that one it computes in 8-bit integers. bias is the Gemm's.
 func fuseWeights(n *onnx.Node, bias *onnx.Value) {
 	d := weightOnly(n.Input(1), n.Graph())
-	if d == nil || isDequantized(n.Input(0)) || feedsQuantize(n.Output(0)) {
+	if d == nil || !weightOnlyBetween(n.Input(0), n.Output(0)) || n.Op == "MatMul" && becomesGemm(n) {
 		return
 	}
 	columns := rewrite.Shape(d.Input(0))[1].Size
@@ -65,12 +65,32 @@ func weightOnly(v *onnx.Value, g *onnx.Graph) *onnx.Node {
 	return d
 }
 
-func isDequantized(v *onnx.Value) bool {
-	p, _ := v.Producer()
-	return p != nil && p.Op == "DequantizeLinear"
+// weightOnlyBetween reports whether ONNX Runtime takes a product of x to y for one of floats: codes of 16 bits around it count as
+// such, for it has no kernel for them.
+func weightOnlyBetween(x, y *onnx.Value) bool {
+	p, _ := x.Producer()
+	dequantized := p != nil && p.Op == "DequantizeLinear"
+	if dequantized && rewrite.Elem(p.Input(0)).Bits() != 16 {
+		return false
+	}
+	for _, u := range y.Uses() {
+		if q := u.Node; q.Op == "QuantizeLinear" {
+			return dequantized && rewrite.OnlyUse(y) == q && rewrite.Elem(q.Output(0)) == rewrite.Elem(p.Input(0))
+		}
+	}
+	return true
 }
 
-// feedsQuantize reports whether a QuantizeLinear takes v.
-func feedsQuantize(v *onnx.Value) bool {
-	return slices.ContainsFunc(v.Uses(), func(u onnx.Use) bool { return u.Node.Op == "QuantizeLinear" })
+// becomesGemm reports whether the Add behind a MatMul of matrices makes it a Gemm whose bias is no row: it stays a float one.
+func becomesGemm(n *onnx.Node) bool {
+	add := rewrite.OnlyUse(n.Output(0))
+	if add == nil || !add.Is("Add") || rewrite.Rank(n.Input(0)) != 2 {
+		return false
+	}
+	other := add.Input(0)
+	if other == n.Output(0) {
+		other = add.Input(1)
+	}
+	s := rewrite.Shape(other)
+	return len(s) == 2 && !(s[0].Size == 1 && s[1].Size == 1)
 }
