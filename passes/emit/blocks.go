@@ -118,7 +118,7 @@ func (e *emitter) blockedTable(s *plan.Site, d *plan.Node) error {
 		for _, v := range b.packedBytes() {
 			bytes = append(bytes, gather(name+"_rows", v))
 		}
-		codes = e.unpack(place, g, b.packed, bytes, axes)
+		codes = e.unpack(n, place, g, b.packed, bytes, axes)
 		codes = place("Reshape", name+"_in_blocks", []*onnx.Value{codes, e.constant(g, "shape", onnx.Of(append(lead[:axes:axes], b.blocks, b.block)))})
 	}
 	v := e.scaledBlocks(place, codes, gather(name+"_row_zero_point", b.zeros), gather(name+"_row_scale", b.scales))

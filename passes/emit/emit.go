@@ -81,6 +81,7 @@ type emitter struct {
 	floats    []*onnx.Value // the float32 constants of the model
 	stored    map[storedKey]*stored
 	constants map[constantKey]*onnx.Value
+	wides     map[wideKey]*onnx.Value
 	heads     map[*onnx.Graph]*onnx.Node // the last of the nodes at the start of a graph, which unpack constants
 }
 

@@ -71,9 +71,9 @@ func (e *emitter) atStart(g *onnx.Graph) placer {
 }
 
 // unpack computes int8 codes [.., width], or [.., bytes, codes of a byte], from the bytes of the planes, each [.., bytes] with so many
-// axes before the last; the caller gives them a shape. Names in between are short: in a small model they would take as many bytes
-// as a twentieth of the codes. (Every ONNX Runtime folds it where the bytes are constant; see ort.md 20.)
-func (e *emitter) unpack(place placer, g *onnx.Graph, p *packed, bytes []*onnx.Value, axes int) *onnx.Value {
+// axes before the last; the caller gives them a shape. Constants lie in g, and nodes in the graph of n. Names in between are short:
+// in a small model long ones would take a twentieth of the file. (Every ONNX Runtime folds it where the bytes are constant; see ort.md 20.)
+func (e *emitter) unpack(n *onnx.Node, place placer, g *onnx.Graph, p *packed, bytes []*onnx.Value, axes int) *onnx.Value {
 	split := planes[p.bits]
 	var sum *onnx.Value
 	shift := p.bits
@@ -93,15 +93,13 @@ func (e *emitter) unpack(place placer, g *onnx.Graph, p *packed, bytes []*onnx.V
 			}
 		}
 		at := place("Cast", "bytes", []*onnx.Value{bytes[i]}, onnx.AttrI("to", int64(onnx.Int32)))
-		var values *onnx.Value
+		name := fmt.Sprintf("codes_%d", plane)
+		if len(split) > 1 {
+			name = fmt.Sprintf("bits_%d_%d", plane, shift)
+		}
+		values := e.constant(g, name, onnx.Of(table, 256, int64(per)))
 		if len(split) > 1 { // Add knows no int8
-			wide := make([]int32, len(table))
-			for i, v := range table {
-				wide[i] = int32(v)
-			}
-			values = e.constant(g, fmt.Sprintf("bits_%d_%d", plane, shift), onnx.Of(wide, 256, int64(per)))
-		} else {
-			values = e.constant(g, fmt.Sprintf("codes_%d", plane), onnx.Of(table, 256, int64(per)))
+			values = e.wide(n.Graph(), values)
 		}
 		v := place("Gather", "codes", []*onnx.Value{values, at})
 		if p.width%per == 0 && len(split) == 1 {
@@ -121,6 +119,21 @@ func (e *emitter) unpack(place placer, g *onnx.Graph, p *packed, bytes []*onnx.V
 		return sum
 	}
 	return place("Gather", "level", []*onnx.Value{e.constant(g, fmt.Sprintf("levels_%d", p.bits), onnx.Of(p.levels)), sum})
+}
+
+// wide returns a table in int32, for the nodes of g: in the file it lies as int8.
+func (e *emitter) wide(g *onnx.Graph, table *onnx.Value) *onnx.Value {
+	key := wideKey{g, table}
+	if e.wides[key] == nil {
+		e.wides[key] = e.atStart(g)("Cast", table.Name()+"_wide", []*onnx.Value{table}, onnx.AttrI("to", int64(onnx.Int32)))
+	}
+	return e.wides[key]
+}
+
+// wideKey names a table in one graph.
+type wideKey struct {
+	graph *onnx.Graph
+	table *onnx.Value
 }
 
 // slice takes the first elements of the last axis.
@@ -158,7 +171,7 @@ func (e *emitter) int8(n *onnx.Node, st *stored) *onnx.Value {
 		}
 		v = place("Cast", st.name, []*onnx.Value{st.codes}, onnx.AttrI("to", int64(onnx.Int8)))
 	} else {
-		v = e.unpack(place, root, st.packed, st.packedBytes(), len(st.rows))
+		v = e.unpack(n, place, root, st.packed, st.packedBytes(), len(st.rows))
 		v = place("Reshape", st.name, []*onnx.Value{v, e.constant(root, "shape", onnx.Of(slices.Clone(st.dims)))})
 	}
 	st.unpacked[g] = v
