@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"fmt"
 	"math/bits"
 
@@ -71,14 +72,17 @@ func (f Form) fit(s *Site, scheme Scheme) Form {
 		}
 	case s.Kind == Product && f.native(row):
 		if f.Storage == QDQ {
+			if len(s.Weight(0).Uses()) > 1 { // ONNX Runtime fuses no weights that others use, too
+				break
+			}
 			return Form{Type: f.Type, Block: f.Block, Storage: QDQ}
 		}
 		if f.Storage == Native || row.Bits == 4 && f.Storage == "auto" {
-			level := f.AccuracyLevel
-			if level == 0 {
-				level = 1
+			level := 1
+			if row.Bits == 8 {
+				level = 4 // ONNX Runtime's kernel in float takes 50 times as long
 			}
-			return Form{Type: f.Type, Block: f.Block, Storage: Native, AccuracyLevel: level}
+			return Form{Type: f.Type, Block: f.Block, Storage: Native, AccuracyLevel: cmp.Or(f.AccuracyLevel, level)}
 		}
 	}
 	if row.Name == usual.Type && f.Block == 0 {

@@ -114,6 +114,9 @@ func newPlanner(ctx context.Context, prep *Prepared, o Options) *planner {
 	o.Equalize = cmp.Or(o.Equalize, EqualizeAuto)
 	o.Weights.Type = cmp.Or(o.Weights.Type, usual.Type)
 	o.Weights.Storage = cmp.Or(o.Weights.Storage, "auto")
+	if o.Weights.Storage == QDQ && !raises(prep.Model) {
+		o.Weights.Storage = Folded
+	}
 	if o.Equalize != EqualizeNone {
 		private := *prep
 		private.Model = prep.Model.Clone() // whose constants are scaled
@@ -418,8 +421,13 @@ func (m *planner) cost(s *Site) costs {
 	}
 }
 
-// blockedOpset is the opset whose QuantizeLinear takes the rows of the token-wise form as blocks.
+// blockedOpset is the opset whose QuantizeLinear takes the rows of the token-wise form as blocks, and that knows 4 bits.
 const blockedOpset = 21
+
+// raises reports whether a model can be brought to that opset.
+func raises(m *onnx.Model) bool {
+	return m.Opset("") >= blockedOpset || onnx.ConvertOpset(m.Clone(), blockedOpset) == nil
+}
 
 // worthRaising is the share of the products' float time that the blocked form must save for the model to be raised to it.
 const worthRaising = 0.02
@@ -435,13 +443,16 @@ func (m *planner) opset() int64 {
 		if s.Kind != Product || !m.open(s) {
 			continue
 		}
+		if m.form(s).Storage == QDQ {
+			return blockedOpset
+		}
 		c := m.cost(s)
 		float += c.float
 		if m.scheme[s] == Token {
 			saved += c.token - c.blocked
 		}
 	}
-	if saved <= worthRaising*float || onnx.ConvertOpset(m.prep.Model.Clone(), blockedOpset) != nil {
+	if saved <= worthRaising*float || !raises(m.prep.Model) {
 		return 0
 	}
 	return blockedOpset
