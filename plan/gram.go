@@ -48,6 +48,11 @@ func (v *inputView) limit() int { return max(leastRows, rowsPerInput*v.columns) 
 
 // observe adds up to limit evenly spaced rows of input x of node n to the Grams of its groups.
 func (v *inputView) observe(grams []*quantize.Gram, n *onnx.Node, x *onnx.Tensor, limit int, scratch *[]float32) error {
+	return v.rows(n, x, limit, scratch, func(group int, rows []float32) { grams[group].Observe(rows) })
+}
+
+// rows calls f with up to limit evenly spaced rows of input x of node n, for each of its groups.
+func (v *inputView) rows(n *onnx.Node, x *onnx.Tensor, limit int, scratch *[]float32, f func(group int, rows []float32)) error {
 	data := onnx.Data[float32](x)
 	if !v.conv {
 		if len(data)%v.columns != 0 {
@@ -55,7 +60,7 @@ func (v *inputView) observe(grams []*quantize.Gram, n *onnx.Node, x *onnx.Tensor
 		}
 		rows := len(data) / v.columns
 		if rows <= limit {
-			grams[0].Observe(data)
+			f(0, data)
 			return nil
 		}
 		buf := (*scratch)[:0]
@@ -64,7 +69,7 @@ func (v *inputView) observe(grams []*quantize.Gram, n *onnx.Node, x *onnx.Tensor
 			buf = append(buf, data[at:at+v.columns]...)
 		}
 		*scratch = buf
-		grams[0].Observe(buf)
+		f(0, buf)
 		return nil
 	}
 	g, err := geometryOf(n, x.Dims)
@@ -94,7 +99,7 @@ func (v *inputView) observe(grams []*quantize.Gram, n *onnx.Node, x *onnx.Tensor
 				}
 			})
 		}
-		grams[group].Observe(buf)
+		f(group, buf)
 	}
 	return nil
 }

@@ -87,23 +87,23 @@ type planner struct {
 // Make plans a prepared model. Facts it measures and the reasons it decides by are in the plan.
 func Make(ctx context.Context, prep *Prepared, o Options) (*Plan, error) {
 	m := newPlanner(ctx, prep, o)
-	m.filter()
-	if err := m.measureShapes(); err != nil {
-		return nil, err
-	}
-	if err := m.chooseSchemes(); err != nil {
-		return nil, err
-	}
-	if err := m.guard(); err != nil {
-		return nil, err
-	}
-	if err := m.equalise(); err != nil {
-		return nil, err
-	}
-	if err := m.economise(); err != nil {
-		return nil, err
+	for _, decide := range making {
+		if err := decide(m); err != nil {
+			return nil, err
+		}
 	}
 	return m.plan(), nil
+}
+
+// making a plan is deciding this, in order.
+var making = []func(*planner) error{
+	(*planner).filter,
+	(*planner).measureShapes,
+	(*planner).chooseSchemes,
+	(*planner).guard,
+	(*planner).equalise,        // after the guard: an equalised culprit may hide just above its limit
+	(*planner).economise,       // bounded by the noise of all before
+	(*planner).solveInSequence, // for what all of them leave of a layer's input
 }
 
 // newPlanner returns a planner that has decided nothing yet. Its model is its own where constants are scaled.
@@ -135,7 +135,7 @@ func newPlanner(ctx context.Context, prep *Prepared, o Options) *planner {
 }
 
 // filter keeps out what the user excluded and what cannot be quantized.
-func (m *planner) filter() {
+func (m *planner) filter() error {
 	for n := range m.graph.AllNodes() {
 		key := m.keys[n]
 		switch {
@@ -152,6 +152,7 @@ func (m *planner) filter() {
 			m.why[s.Node] = s.Refused
 		}
 	}
+	return nil
 }
 
 // matches reports whether a glob matches the node's key or one of its outputs.

@@ -155,6 +155,12 @@ func (q *Weights) SetRows(r *Rows, from int) {
 	}
 }
 
+// SetValues writes rows [channels, K] of channels from… to the tensor w of q's shape.
+func (q *Weights) SetValues(w, rows []float32, from int) {
+	l := layoutOf(q.Dims, q.Axis)
+	q.eachRun(l, from, from+len(rows)/(l.outer*l.inner), func(row, at, n int) { copy(w[at:at+n], rows[row:]) })
+}
+
 // eachRun calls f for the contiguous runs of channels from…to: n weights at, which lie at row in [to−from, K].
 func (q *Weights) eachRun(l layout, from, to int, f func(row, at, n int)) {
 	k := l.outer * l.inner

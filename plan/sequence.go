@@ -1,0 +1,276 @@
+package plan
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+
+	"github.com/zqonnx/zqonnx/data"
+	"github.com/zqonnx/zqonnx/engine"
+	"github.com/zqonnx/zqonnx/onnx"
+	"github.com/zqonnx/zqonnx/quantize"
+)
+
+// A stage is the layers that see one tensor, with what is known of it in both networks.
+type stage struct {
+	input string
+	sites []*Site
+	views []*pairView // the different ways in which they see it
+	of    map[*Site]*pairView
+}
+
+// A pairView is one way to see a stage's tensor.
+type pairView struct {
+	*source
+	pairs []quantize.Pair // of each group of channels
+}
+
+// leastSequence is how many sequences of samples there must be to learn from: of fewer, what is learned is what is odd about them.
+const leastSequence = 8
+
+// solveInSequence rounds the weights that were rounded by what their inputs look like once more, layer after layer: now for the input that a
+// layer has in the quantized network, towards the output that it has in the float network, so that each makes up for the
+// errors of those before. Last of all, since it trusts all other decisions. A layer keeps what it had where the whole is worse on samples
+// that nothing was learned from.
+func (m *planner) solveInSequence() error {
+	stages := m.stages()
+	if len(stages) == 0 {
+		return nil
+	}
+	sequences := m.learnFrom(float64(len(stages))/3, leastSequence) // three times the budget
+	if len(sequences) < leastSequence {
+		return nil
+	}
+	best, err := m.wholeSQNR()
+	if err != nil {
+		return err
+	}
+	for i, st := range stages {
+		m.Progress("rounding in sequence", i, len(stages))
+		if err := m.observePairs(st, sequences); err != nil {
+			return err
+		}
+		back := m.clone()
+		for _, s := range st.sites {
+			if err := m.solveOnce(s, st.of[s]); err != nil {
+				return err
+			}
+		}
+		whole, err := m.wholeSQNR()
+		if err != nil {
+			return err
+		}
+		if whole < best {
+			m.learned, m.simW, m.correction = back.learned, back.simW, back.correction
+			continue
+		}
+		best = whole
+	}
+	return nil
+}
+
+// wholeSQNR measures all current decisions.
+func (m *planner) wholeSQNR() (float64, error) {
+	all, err := m.simulation()
+	if err != nil {
+		return 0, err
+	}
+	return m.measureAll(all)
+}
+
+// stages returns the layers with learned roundings by the tensors that they see, in graph order.
+func (m *planner) stages() []*stage {
+	if m.Calibration == nil || m.runner == nil {
+		return nil
+	}
+	users := map[*onnx.Value]int{}
+	for _, s := range m.sites {
+		users[s.Weight(0)]++
+	}
+	byInput := map[string]*stage{}
+	var stages []*stage
+	for _, s := range m.sites {
+		if !m.open(s) || m.learned[s][m.rounding[s]] == nil || users[s.Weight(0)] > 1 || s.Node.Graph() != m.graph {
+			continue
+		}
+		view, ok := viewOf(s)
+		if !ok || 4*view.bytes() > maxGrams {
+			continue
+		}
+		name := s.Node.Input(s.Input()).Name()
+		st := byInput[name]
+		if st == nil {
+			st = &stage{input: name, of: map[*Site]*pairView{}}
+			byInput[name] = st
+			stages = append(stages, st)
+		}
+		src := m.source(s, view)
+		key := src.key(m.scheme[s])
+		i := slices.IndexFunc(st.views, func(v *pairView) bool { return v.key(m.scheme[s]) == key })
+		if i < 0 {
+			i = len(st.views)
+			st.views = append(st.views, &pairView{source: src})
+		}
+		st.sites, st.of[s] = append(st.sites, s), st.views[i]
+	}
+	return stages
+}
+
+// observePairs runs both networks up to a stage.
+func (m *planner) observePairs(st *stage, sequences []int) error {
+	all, err := m.simulation()
+	if err != nil {
+		return err
+	}
+	decided := change{}
+	for _, c := range all {
+		decided.add(c.change)
+	}
+	for _, v := range st.views {
+		v.pairs = nil
+		for range v.view.groups {
+			v.pairs = append(v.pairs, quantize.NewPair(v.view.columns))
+		}
+	}
+	want := []string{st.input}
+	for _, k := range sequences {
+		steps := 0
+		for range m.Calibration.Sequence(k) {
+			steps++
+		}
+		err := m.Calibration.Run(k, 0, func(_ *data.Sample, feeds map[string]*onnx.Tensor) (map[string]*onnx.Tensor, error) {
+			float, err := m.runner.program.Run(m.ctx, feeds, &engine.RunOptions{Outputs: append(m.Calibration.States(), st.input)})
+			if err != nil {
+				return nil, err
+			}
+			quantized, err := m.runner.program.Run(m.ctx, feeds, &engine.RunOptions{Override: decided, Outputs: want})
+			if err != nil {
+				return nil, err
+			}
+			for _, v := range st.views {
+				limit := (v.view.limit() + len(sequences)*steps - 1) / (len(sequences) * steps)
+				if err := v.observe(float[st.input], quantized[st.input], limit); err != nil {
+					return nil, err
+				}
+			}
+			return float, nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// observe adds rows of the stage's tensor in both networks.
+func (v *pairView) observe(float, quantized *onnx.Tensor, limit int) error {
+	if v.seen != nil {
+		quantized = v.seen(quantized)
+	}
+	k := v.view.columns
+	var scratch []float32
+	both := make([][]float32, v.view.groups)
+	for half, x := range []*onnx.Tensor{quantized, float} {
+		err := v.view.rows(v.node, x, limit, &scratch, func(group int, rows []float32) {
+			if both[group] == nil {
+				both[group] = make([]float32, 2*len(rows))
+			}
+			for i := 0; i*k < len(rows); i++ {
+				copy(both[group][(2*i+half)*k:], rows[i*k:(i+1)*k])
+			}
+		})
+		if err != nil {
+			return err
+		}
+	}
+	for group, rows := range both {
+		v.pairs[group].Observe(rows)
+	}
+	return nil
+}
+
+// solveOnce rounds the weights of one layer for the inputs seen; where that is no better for them than what is there, they stay.
+func (m *planner) solveOnce(s *Site, v *pairView) error {
+	name := m.rounding[s]
+	old := m.learned[s][name]
+	w := onnx.Data[float32](s.Weight(0).Const())
+	groups := len(v.pairs)
+	target := slices.Clone(w)
+	var solvers []*quantize.Solver
+	moved, err := m.blank(s)
+	if err != nil {
+		return err
+	}
+	channels, _, _ := moved.Shape()
+	each := channels / groups
+	centred := make([]quantize.Pair, groups)
+	for i, p := range v.pairs {
+		if centred[i] = p; v.centred {
+			centred[i] = p.Centred()
+		}
+		if centred[i].Err() != nil {
+			return nil
+		}
+		solver, err := quantize.NewSolver(centred[i].Seen())
+		if err != nil {
+			return err
+		}
+		solvers = append(solvers, solver)
+		rows, err := centred[i].Target(solver, moved.Rows(w, i*each, (i+1)*each).W)
+		if err != nil {
+			return err
+		}
+		moved.SetValues(target, rows, i*each)
+	}
+	q, err := m.roundFor(s, target, name, solvers)
+	if err != nil {
+		return err
+	}
+	loss := func(q *quantize.Weights) float64 {
+		sum := 0.0
+		values := q.Dequantize()
+		for i, p := range centred {
+			for _, l := range p.Loss(q.Rows(values, i*each, (i+1)*each).W, q.Rows(w, i*each, (i+1)*each).W) {
+				sum += l
+			}
+		}
+		return sum
+	}
+	if !(loss(q) < loss(old)) {
+		q = old
+	}
+	learned := maps.Clone(m.learned[s])
+	learned[name] = q
+	m.learned[s] = learned
+	delete(m.simW, s)
+	if _, err := m.weights(s); err != nil {
+		return err
+	}
+	if v.centred {
+		values := q.Dequantize()
+		correction := make([]float32, 0, channels)
+		for i, p := range v.pairs {
+			correction = append(correction, p.MeanError(q.Rows(values, i*each, (i+1)*each).W, q.Rows(w, i*each, (i+1)*each).W)...)
+		}
+		if !slices.ContainsFunc(correction, func(c float32) bool { return c-c != 0 }) {
+			m.correction[s] = correction
+		}
+		if m.correction[s] != nil {
+			m.simulateBias(s)
+		}
+	}
+	return nil
+}
+
+// roundFor rounds other weights in the place of a site's.
+func (m *planner) roundFor(s *Site, w []float32, rounding string, solvers []*quantize.Solver) (*quantize.Weights, error) {
+	f := m.form(s)
+	row, _ := quantize.FormatNamed(f.Type)
+	dims, axis := s.shape(0)
+	q, err := row.Quantize(w, dims, axis, f.Block)
+	if err != nil {
+		return nil, err
+	}
+	r, _ := quantize.RoundingNamed(cmp.Or(rounding, quantize.Roundings[0].Name))
+	return q, r.Apply(q, w, quantize.Layer{Kernel: s.kernel(0), Solvers: solvers})
+}
