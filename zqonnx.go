@@ -6,8 +6,11 @@ package zqonnx
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/zqonnx/zqonnx/data"
@@ -45,6 +48,7 @@ type Options struct {
 	Exclude     []string
 	ExcludeOps  []string
 	Plan        *plan.Plan // carry this out instead of making one
+	Search      *Search    // look for a plan that reaches goals instead
 	SHA256      string     // of the model file, for the plan
 	Opset       int64      // raise the model at least to this opset
 
@@ -53,6 +57,17 @@ type Options struct {
 	Feeding  data.Options // how inputs are given
 	Threads  int
 	Progress func(what string, done, of int)
+}
+
+// A Search has the goals that a plan is to reach, and the figure that they are about. Command may stand in place of Metric; where
+// there is neither, the figure is the accuracy if the data have labels, else the distance of the outputs.
+type Search struct {
+	search.Goals
+	Metric    *metric.Metric
+	Command   *search.Command
+	Work      string // folder to keep measurements in, with which an interrupted search goes on; "": none
+	Budget    float64
+	Semantics engine.Semantics // in which candidates are run
 }
 
 // A Result is a quantized model and how it came about.
@@ -64,6 +79,8 @@ type Result struct {
 	Log    []string       // what was done to the model before it was planned, a line each
 	// NotMeasured says why the engine could not run the float model, so that the plan was made by rules only.
 	NotMeasured error
+	// Found is what a search found; nil without one.
+	Found *search.Result
 }
 
 // Quantize makes a quantized copy of m. Errors wrap onnx.ErrBadModel, data.ErrBadData, data.ErrBadOption, ErrNothing, ErrBadPlan, or
@@ -83,20 +100,29 @@ func Quantize(ctx context.Context, m *onnx.Model, o Options) (*Result, error) {
 
 	// Choose.
 	p := o.Plan
-	if p == nil {
+	var found *search.Result
+	switch {
+	case o.Search != nil:
+		if found, err = o.search(ctx, m, prep, s); err != nil {
+			return nil, err
+		}
+		p = found.Plan
+	case p == nil:
 		if p, err = plan.Make(ctx, prep, o.plan(s)); err != nil {
 			return nil, err
 		}
+	}
+	if o.Plan == nil {
 		p.Tool, p.SHA256 = "zqonnx "+Version, o.SHA256
 	}
-	r := &Result{Plan: p, Check: s.check, NotMeasured: s.notMeasured}
+	r := &Result{Plan: p, Found: found, Check: s.check, NotMeasured: s.notMeasured}
 	if !p.Quantizes() {
 		return r, ErrNothing
 	}
 
 	// Execute, on the copy.
-	if p.Opset > prep.Model.Opset("") {
-		if prep, err = plan.Prepare(m, p.Opset); err != nil {
+	if p.Opset > prep.Model.Opset("") || found != nil {
+		if prep, err = plan.Prepare(m, max(o.Opset, p.Opset)); err != nil {
 			return nil, err
 		}
 	}
@@ -109,8 +135,74 @@ func Quantize(ctx context.Context, m *onnx.Model, o Options) (*Result, error) {
 	}
 	r.Log = prep.Log
 	r.Model, r.Layers = prep.Model, pairLayers(prep.Trace, layers)
-	r.Model.Producer, r.Model.ProducerVersion = "zqonnx", Version
+	sign(r.Model)
 	return r, nil
+}
+
+func sign(m *onnx.Model) { m.Producer, m.ProducerVersion = "zqonnx", Version }
+
+// search looks for the plan that reaches the goals. The model must be one that the engine runs.
+func (o Options) search(ctx context.Context, m *onnx.Model, prep *plan.Prepared, s samples) (*search.Result, error) {
+	if s.notMeasured != nil {
+		return nil, s.notMeasured
+	}
+	by := o.Search.Metric
+	switch {
+	case by != nil || o.Search.Command != nil:
+	case o.Feeding.Labels != "":
+		by = metric.Named("accuracy")
+	default:
+		by = metric.Named("distance")
+	}
+	key := ""
+	if o.Search.Work != "" {
+		var err error
+		if key, err = o.key(s); err != nil {
+			return nil, err
+		}
+	}
+	return search.Run(ctx, prep, o.plan(s), search.Options{
+		Goals: o.Search.Goals, Metric: by, Command: o.Search.Command, Check: s.check, Model: m, Semantics: o.Search.Semantics,
+		Work: o.Search.Work, Key: key, Budget: o.Search.Budget,
+		Build: func(p *plan.Plan) (*onnx.Model, error) {
+			prep, err := plan.Prepare(m, max(o.Opset, p.Opset))
+			if err != nil {
+				return nil, err
+			}
+			sign(prep.Model)
+			return prep.Model, emit.Apply(prep, p)
+		},
+	})
+}
+
+// key tells apart what a search's measurements depend on: the model, the options, and the samples' elements.
+func (o Options) key(s samples) (string, error) {
+	h := sha256.New()
+	fmt.Fprintf(h, "%+v\n", []any{
+		Version, o.SHA256, o.Target.Name, o.Activations, o.Range, o.Weights, o.Rounding, o.Equalize, o.Guard, o.Include, o.Exclude, o.ExcludeOps, o.Opset, o.Feeding,
+	})
+	for _, set := range []*data.Set{s.calibration, s.probes, s.check} {
+		if set == nil {
+			continue
+		}
+		for i := range set.Len() {
+			err := set.Run(i, 1, func(sample *data.Sample, feeds map[string]*onnx.Tensor) (map[string]*onnx.Tensor, error) {
+				for _, name := range slices.Sorted(maps.Keys(feeds)) {
+					fmt.Fprintf(h, "%q %v\n", name, feeds[name].Dims)
+					if feeds[name].Type != onnx.String {
+						h.Write(feeds[name].Bytes())
+					}
+				}
+				labels, err := sample.Labels()
+				fmt.Fprintln(h, labels)
+				return nil, err
+			})
+			if err != nil {
+				return "", err
+			}
+		}
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
 // plan returns the options of plans that are made with samples.

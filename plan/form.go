@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/bits"
 
+	"github.com/zqonnx/zqonnx/onnx"
 	"github.com/zqonnx/zqonnx/onnx/rewrite"
 	"github.com/zqonnx/zqonnx/quantize"
 )
@@ -34,6 +35,18 @@ type Form struct {
 	Storage Storage `json:"storage,omitempty"` // "auto" where a form is asked for
 	// AccuracyLevel is MatMulNBits' attribute: 1 computes in float32, 4 with activations in int8 by rows and blocks.
 	AccuracyLevel int `json:"accuracy_level,omitempty"`
+}
+
+// String names the form in a few letters: the type, behind a stroke the block, and the storage in parentheses.
+func (f Form) String() string {
+	s := f.Type
+	if f.Block > 0 {
+		s += fmt.Sprintf("/%d", f.Block)
+	}
+	if f.Storage != Plain {
+		s += " (" + string(f.Storage) + ")"
+	}
+	return s
 }
 
 // usual is the form of weights that nothing else is asked of.
@@ -89,6 +102,28 @@ func (f Form) fit(s *Site, scheme Scheme) Form {
 		return usual
 	}
 	return Form{Type: f.Type, Block: f.Block, Storage: Folded}
+}
+
+// bytes returns what the codes, scales and zero points of a site's weights take in the file.
+func (f Form) bytes(s *Site) int64 {
+	row, _ := quantize.FormatNamed(f.Type)
+	total := int64(0)
+	for i := range s.Inputs {
+		dims, axis := s.shape(i)
+		elements, scales := onnx.NumElements(dims), int64(1)
+		if axis >= 0 {
+			scales = max(dims[axis], 1)
+		}
+		if f.Block > 0 {
+			scales *= (elements/scales + int64(f.Block) - 1) / int64(f.Block)
+		}
+		perScale := int64(32)
+		if !row.Grid.Symmetric {
+			perScale += int64(row.Bits)
+		}
+		total += (elements*int64(row.Bits) + scales*perScale) / 8
+	}
+	return total
 }
 
 // check reports what makes no form.

@@ -36,12 +36,13 @@ type Options struct {
 	Target      *target.Target
 	Activations Mode
 	Range       quantize.RangeRule
-	Weights     Form      // asked for; where it does not fit, another one is taken. Zero: int8
-	Rounding    string    // of quantize.Roundings, where it fits; "": the best of them
-	Equalize    Equalize  // "": auto
-	Calibration *data.Set // real samples; nil: none
-	Probes      *data.Set // used for measuring when there is no calibration; nil: rules only
-	Include     []string  // globs over keys and output tensors: only these; empty: all
+	Weights     Form              // asked for; where it does not fit, another one is taken. Zero: int8
+	Rounding    string            // of quantize.Roundings, where it fits; "": the best of them
+	Choices     map[string]Choice // for single nodes, by key
+	Equalize    Equalize          // "": auto
+	Calibration *data.Set         // real samples; nil: none
+	Probes      *data.Set         // used for measuring when there is no calibration; nil: rules only
+	Include     []string          // globs over keys and output tensors: only these; empty: all
 	Exclude     []string
 	ExcludeOps  []string
 	Program     *engine.Program // of the prepared model, with literal semantics; nil: it is compiled
@@ -147,6 +148,7 @@ func (m *planner) filter() error {
 			m.why[n] = Reason{ID: "not-included", Text: "--include does not name it"}
 		}
 	}
+	m.choose()
 	for _, s := range m.sites {
 		if s.Refused.ID != "" && !s.Small() && m.why[s.Node].ID == "" {
 			m.why[s.Node] = s.Refused
@@ -216,17 +218,17 @@ func (m *planner) chooseSchemes() error {
 }
 
 func (m *planner) initial(s *Site) Scheme {
-	switch {
-	case s.Kind == Product && m.Activations == ModeAuto && m.Weights.Block > 0:
+	switch mode := m.mode(s); {
+	case s.Kind == Product && mode == ModeAuto && m.wished(s).Block > 0:
 		return WeightOnly // blocks are for products in float
-	case s.Kind == Recurrent && m.Activations != ModeFloat:
+	case s.Kind == Recurrent && mode != ModeFloat:
 		return Dynamic
-	case (s.Kind == Conv || s.Kind == Product) && m.Calibration != nil && (m.Activations == ModeAuto || m.Activations == ModeStatic) &&
+	case (s.Kind == Conv || s.Kind == Product) && m.Calibration != nil && (mode == ModeAuto || mode == ModeStatic) &&
 		s.Node.Graph() == m.graph && biasIsConstant(s.Node):
 		return Static
-	case s.Kind == Product && m.Activations == ModeDynamic:
+	case s.Kind == Product && mode == ModeDynamic:
 		return Dynamic
-	case s.Kind == Product && m.Activations != ModeFloat && m.Activations != ModeStatic:
+	case s.Kind == Product && mode != ModeFloat && mode != ModeStatic:
 		return Token
 	}
 	return WeightOnly
@@ -265,7 +267,7 @@ func (m *planner) lay() {
 	for _, s := range m.sites {
 		if m.open(s) && m.scheme[s] == Static {
 			allowed[s.Node] = true
-			follows[s.Node] = s.Kind == Product && m.Activations != ModeStatic
+			follows[s.Node] = s.Kind == Product && m.mode(s) != ModeStatic
 		}
 	}
 	for n, why := range m.why {
@@ -301,23 +303,16 @@ func (m *planner) closeSmall() {
 
 // form returns how the weights of a site are written down, as its scheme allows.
 func (m *planner) form(s *Site) Form {
-	f, ok := m.asked[s]
-	if !ok {
-		if s.Kind == Table {
-			return usual // nothing makes up for a table's errors, and few bits of it are seldom worth them
-		}
-		f = m.Weights
-	}
 	scheme := m.scheme[s]
 	if scheme == "" {
 		scheme = WeightOnly
 	}
-	return f.fit(s, scheme)
+	return m.wished(s).fit(s, scheme)
 }
 
 // fallback is the scheme of a site that cannot be static.
 func (m *planner) fallback(s *Site) Scheme {
-	if s.Kind == Product && m.Activations == ModeAuto && m.Weights.Block == 0 {
+	if s.Kind == Product && m.mode(s) == ModeAuto && m.wished(s).Block == 0 {
 		return Token
 	}
 	return WeightOnly
@@ -373,10 +368,10 @@ func (m *planner) splitConcats() bool {
 // pay compares what the products cost in the target: those for which token-wise is no faster than float are stored; where
 // per-tensor dynamic is faster, economise may take that later. LSTMs that are no faster in integers are stored, too.
 func (m *planner) pay() {
-	if m.Activations != ModeAuto {
-		return
-	}
 	for _, s := range m.sites {
+		if m.mode(s) != ModeAuto {
+			continue
+		}
 		if s.Kind == Recurrent && m.scheme[s] == Dynamic && m.open(s) {
 			m.payRecurrent(s)
 		}
@@ -587,7 +582,7 @@ func (m *planner) storedReason(s *Site) Reason {
 	switch {
 	case m.unpaid[s].ID != "":
 		return m.unpaid[s]
-	case s.Kind == Product && m.Activations == ModeAuto:
+	case s.Kind == Product && m.mode(s) == ModeAuto:
 		return Reason{ID: "stored", Text: "weights stored in 8 bits, computed in float: integers would not be faster here", Numbers: m.cost(s).numbers()}
 	case s.Kind == Conv && m.Calibration == nil:
 		return Reason{ID: "stored-no-data", Text: "weights stored in 8 bits, computed in float: static integers need --calib"}

@@ -139,10 +139,11 @@ func (p *Plan) clone() *Plan {
 
 // A Part is a quantization of one node in a plan.
 type Part struct {
-	Key   string
-	Op    string
-	Bytes int64   // of the node's weights in float; 0 without
-	MACs  float64 // multiply-adds of the node with its weights, in one sample
+	Key    string
+	Op     string
+	Bytes  int64   // of the node's weights in float; 0 without
+	Stored int64   // of their codes, scales and zero points, as the plan has them
+	MACs   float64 // multiply-adds of the node with its weights, in one sample
 	// Weights and Activations are what it does; nil: nothing.
 	Weights, Activations *Change
 }
@@ -174,7 +175,7 @@ func (s *Study) Parts(p *Plan) ([]Part, error) {
 		part := Part{Key: d.Key, Op: d.Op}
 		site := m.site[n]
 		if site != nil && d.Weights != nil {
-			part.Bytes, part.MACs = site.Bytes(), m.siteMACs(site)
+			part.Bytes, part.Stored, part.MACs = site.Bytes(), d.Weights.bytes(site), m.siteMACs(site)
 			if err := m.takeOverWeights(site, d); err != nil {
 				return nil, err
 			}

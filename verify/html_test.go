@@ -110,7 +110,11 @@ func detailedReport(t *testing.T) *Report {
 	counts := new(tally)
 	counts.add([]float32{-4, -1, 0, 0, 1, 7.5})
 	r.Layers[0].Activations = &Activations{Range: &Span{low, high}, Scale: num(0.25), Float: counts.histogram()}
-	r.Search = &Search{"sqnr", []SearchPoint{{1_000_000, 22.5, "all int8", false}, {1_500_000, 37.5, "<head> in float", true}, {4_000_000, 200, "float", false}}}
+	r.Search = &Search{
+		Metric: "sqnr", MaxDrop: num(0.25), MaxBytes: 900_000, Unmet: "no model is that small",
+		Points: []SearchPoint{{1_000_000, 22.5, num(0.5), "all int8", false}, {1_500_000, 37.5, nil, "<head> in float", true}, {4_000_000, 200, nil, "float", false}},
+		Moves:  []SearchMove{{[]string{"<a>", "b"}, "int8", "int4 (folded)", 12_345, 0.001}},
+	}
 	return r
 }
 
@@ -186,8 +190,16 @@ func TestHTML(t *testing.T) {
 		t.Errorf("%d marks", len(marks))
 	}
 	search := page.section(t, "search")
-	if got := strings.Join(search.all("tr", "")[2].cells(), " "); got != "<head> in float 1.50 MB 37.5 chosen" {
+	if got := strings.Join(search.all("tr", "")[2].cells(), " "); got != "<head> in float 1.50 MB 37.5 – chosen" {
 		t.Errorf("search: %s", got)
+	}
+	for _, want := range []string{"Looked for: a drop of at most 0.25, at most 900.0 kB.", "Not reached: no model is that small."} {
+		if !strings.Contains(strings.Join(strings.Fields(search.text), " "), want) {
+			t.Errorf("the search lacks %q: %s", want, search.text)
+		}
+	}
+	if got := strings.Join(search.all("tr", "")[5].cells(), " "); got != "<a>, b int8 int4 (folded) 12.3 kB 0.001" {
+		t.Errorf("step: %s", got)
 	}
 	if n := len(search.all("a", "")); n != 3 {
 		t.Errorf("%d points", n)

@@ -46,16 +46,33 @@ type Node struct {
 
 // A Search holds what a search over plans measured, for a choice between size and fidelity.
 type Search struct {
-	Metric string        `json:"metric"` // a name in metric.Metrics
-	Points []SearchPoint `json:"points"`
+	Metric   string         `json:"metric"` // a name in metric.Metrics, or "score" of a command's number
+	MaxDrop  *metric.Number `json:"max_drop,omitempty"`
+	MaxBytes int64          `json:"max_bytes,omitempty"`
+	Unmet    string         `json:"unmet,omitempty"` // the goal that was not reached
+	Data     Data           `json:"data,omitzero"`   // that the metric was measured on
+	Float    *metric.Number `json:"float,omitempty"` // the float model's score
+	Points   []SearchPoint  `json:"points"`          // in the order in which they were measured
+	// Moves are the steps to fewer bits, in the order in which they were taken.
+	Moves []SearchMove `json:"moves,omitempty"`
 }
 
 // A SearchPoint is one plan.
 type SearchPoint struct {
-	Bytes  int64         `json:"bytes"`
-	Metric metric.Number `json:"metric"`
-	Label  string        `json:"label"`
-	Chosen bool          `json:"chosen,omitempty"`
+	Bytes  int64          `json:"bytes"`
+	Metric metric.Number  `json:"metric"`
+	Drop   *metric.Number `json:"drop,omitempty"` // against the float model
+	Label  string         `json:"label"`
+	Chosen bool           `json:"chosen,omitempty"`
+}
+
+// A SearchMove writes the weights of some nodes, which share them, down in fewer bits.
+type SearchMove struct {
+	Nodes []string      `json:"nodes"`
+	From  string        `json:"from"`
+	To    string        `json:"to"`
+	Saves int64         `json:"saves"` // bytes, estimated
+	Noise metric.Number `json:"noise"` // that it adds alone: energy of the error by that of the outputs
 }
 
 // Models are the files compared.

@@ -11,6 +11,7 @@ import (
 	"github.com/zqonnx/zqonnx/data"
 	"github.com/zqonnx/zqonnx/engine"
 	"github.com/zqonnx/zqonnx/onnx"
+	"github.com/zqonnx/zqonnx/search"
 	"github.com/zqonnx/zqonnx/verify"
 )
 
@@ -39,7 +40,9 @@ var exits = []struct {
 	{verify.ErrUsage, 2},
 	{data.ErrBadOption, 2},
 	{zqonnx.ErrBadPlan, 2},
+	{search.ErrWork, 7},
 	{zqonnx.ErrNothing, 6},
+	{search.ErrMetric, 4},
 	{errGate, 5},
 	{data.ErrBadData, 4},
 	{engine.ErrInput, 4},

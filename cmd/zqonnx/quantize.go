@@ -68,12 +68,28 @@ Other
 `
 
 const precisionHelp = `
-More flags of the main job: weights of fewer bits.
+More flags of the main job: weights of fewer bits, and a search for the mix of
+int8, 6, 4, 3 and 2 bits that loses least for each byte it saves.
 
+Weights
       --block N            weights of a channel that share a scale [all]
       --storage HOW        below 8 bits: auto, folded, native or qdq [auto]
       --accuracy-level N   of MatMulNBits: 1 float32, 4 int8 [1]
       --rounding HOW       rtn, squant, diffusion, hqq, gptq, adaround [best]
+Search
+      --max-drop X         the smallest model that loses at most X by the metric
+      --target-size SIZE   the best model of at most 300000, 1.5MB, 40% of float
+      --metric NAME        distance, cosine, kl, top1, accuracy, cross-entropy;
+                           sqnr, max_abs, mean_abs for --target-size alone
+                           [accuracy with --labels, else distance]
+      --metric-cmd CMD     a command that prints a number, greater is better:
+                           './score.sh {model}'
+      --metric-timeout T   of one run of it [10m]
+      --work DIR           keep measurements there; an interrupted search goes
+                           on where it was
+
+Exit code 5 when no model reaches the goals; the best one found is written.
+--write-plan has the plan, --report all that was measured.
 `
 
 // A quantizeJob is the main job: its flags, and how it stands.
@@ -84,6 +100,7 @@ type quantizeJob struct {
 	semantics engine.Semantics
 	judgement
 	planFile, writePlan                                    string
+	search                                                 searchFlags
 	dryRun, noVerify, noWriteOnFail, quiet, verbose, force bool
 
 	env    *env
@@ -111,7 +128,15 @@ var quantizeRules = []rule{
 	{flag: "percentile", needs: "range=percentile", why: "no other method uses it"},
 	{flag: "sigma-k", needs: "range=sigma", why: "no other method uses it"},
 	{flag: "no-write-on-fail", needs: "fail-if", why: "only a gate can fail"},
+	{flag: "max-drop", why: "the search chooses how weights are stored", without: []string{"weights", "block", "storage", "accuracy-level"}},
+	{flag: "target-size", why: "the search chooses how weights are stored", without: []string{"weights", "block", "storage", "accuracy-level"}},
+	{flag: "metric", needs: "max-drop|target-size", why: "nothing else is judged by it"},
+	{flag: "metric-cmd", needs: "max-drop|target-size", why: "nothing else is judged by it"},
+	{flag: "metric", why: "a model is judged by one figure", without: []string{"metric-cmd"}},
+	{flag: "metric-timeout", needs: "metric-cmd", why: "it is the command's"},
+	{flag: "work", needs: "max-drop|target-size", why: "it keeps what a search measures"},
 	{flag: "plan", why: "a plan holds all decisions", without: []string{
+		"max-drop", "target-size",
 		"calib", "activations", "weights", "block", "storage", "accuracy-level", "rounding", "equalize", "range", "include", "exclude", "exclude-op", "target", "write-plan",
 	}},
 	{flag: "dry-run", why: "it makes no model to verify", without: []string{
@@ -145,6 +170,7 @@ func quantizeCommand(f *pflag.FlagSet) action {
 	choice(f, &j.target, "target", names(target.Targets, func(t *target.Target) string { return t.Name }))
 	f.Int64Var(&o.Opset, "opset", 0, "")
 	choice(f, &j.emit, "emit", emitForms)
+	j.search.define(f)
 	f.StringVar(&j.planFile, "plan", "", "")
 	f.StringVar(&j.writePlan, "write-plan", "", "")
 	f.BoolVar(&j.dryRun, "dry-run", false, "")
@@ -200,7 +226,7 @@ func (j *quantizeJob) run(ctx context.Context, args []string) error {
 		}
 	}
 	if j.dryRun {
-		return nil
+		return j.tell(nil)
 	}
 	err = j.deliver(ctx)
 	if j.report == nil {
@@ -217,9 +243,12 @@ func (j *quantizeJob) tell(err error) error {
 	if err == nil && j.report != nil {
 		err = failed(j.report)
 	}
+	if found := j.result.Found; err == nil && found != nil && found.Unmet != "" {
+		err = as(errGate, errors.New(found.Unmet))
+	}
 	if err == nil || errors.Is(err, errGate) {
 		j.env.progress.clear()
-		if !j.quiet {
+		if !j.quiet && !j.dryRun {
 			j.summarize()
 		}
 	}
@@ -266,6 +295,9 @@ func (j *quantizeJob) prepare(ctx context.Context, args []string) error {
 		return err
 	}
 	o.SHA256, o.Progress = j.in.file.SHA256, j.env.progress.update
+	if o.Search, err = j.search.options(j.in.file, j.semantics); err != nil {
+		return err
+	}
 	if err := j.checkOutputs(); err != nil {
 		return err
 	}
@@ -481,6 +513,9 @@ func (j *quantizeJob) accept(ctx context.Context, m *onnx.Model, file verify.Fil
 		return err
 	}
 	describePlan(r, j.result.Plan)
+	if found := j.result.Found; found != nil {
+		r.Search = &found.Log
+	}
 	j.report = r
 	if j.noWriteOnFail {
 		return failed(r)

@@ -13,6 +13,8 @@ import (
 	"github.com/zqonnx/zqonnx/data"
 	"github.com/zqonnx/zqonnx/internal/termtext"
 	"github.com/zqonnx/zqonnx/plan"
+	"github.com/zqonnx/zqonnx/quantize"
+	"github.com/zqonnx/zqonnx/search"
 	"github.com/zqonnx/zqonnx/verify"
 )
 
@@ -61,6 +63,9 @@ func (j *quantizeJob) summarize() {
 	if j.verbose {
 		add("done", j.result.Log...)
 	}
+	if found := j.result.Found; found != nil {
+		add("search", searchLines(found)...)
+	}
 	add("left", guarded(j.result.Plan)...)
 	add("next", unused(j.result.Plan)...)
 	if j.report == nil {
@@ -104,6 +109,34 @@ func byteText(n int64) string {
 		}
 	}
 	return fmt.Sprintf("%d B", n)
+}
+
+// searchLines tell what was looked for, and what was found.
+func searchLines(found *search.Result) []string {
+	bits := map[string]int{}
+	for _, n := range found.Plan.Nodes {
+		if n.Weights != nil {
+			bits[n.Weights.Type]++
+		}
+	}
+	var types []string
+	for _, f := range quantize.Formats {
+		if bits[f.Name] > 0 {
+			types = append(types, fmt.Sprintf("%d %s", bits[f.Name], f.Name))
+		}
+	}
+	line := fmt.Sprintf("%s %s", found.Log.Metric, numberText(found.Value))
+	if found.Drop == found.Drop {
+		line += fmt.Sprintf(", dropped %s", numberText(found.Drop))
+	}
+	if d := found.Log.Data; d.Samples > 0 {
+		line += ", on " + samplesText(d.Samples, data.Source(d.Source))
+	}
+	lines := []string{line, fmt.Sprintf("the best of %d models measured; weights: %s", len(found.Log.Points), joined(types))}
+	if found.Unmet != "" {
+		lines = append(lines, found.Unmet)
+	}
+	return lines
 }
 
 func schemeCounts(p *plan.Plan) string {

@@ -1,0 +1,50 @@
+package plan
+
+// A Choice is what is wished for a single node, before what Options say for all.
+type Choice struct {
+	Float       bool `json:"float,omitempty"`       // it stays as it is
+	Weights     Form `json:"weights,omitzero"`      // zero: as for all
+	Activations Mode `json:"activations,omitempty"` // "": as for all
+	// Why is the reason in the plan of a node that stays float; it has one of its own where it is empty.
+	Why Reason `json:"-"`
+}
+
+// choose takes the wishes for single nodes over.
+func (m *planner) choose() {
+	for n := range m.graph.AllNodes() {
+		c, ok := m.Choices[m.keys[n]]
+		switch {
+		case !ok:
+		case c.Float && c.Why.ID != "":
+			m.why[n] = c.Why
+		case c.Float:
+			m.why[n] = Reason{ID: "chosen", Text: "float was chosen for it"}
+		case c.Weights != (Form{}) && m.site[n] != nil:
+			f := c.Weights
+			if f.Storage == Plain {
+				f.Storage = "auto"
+			}
+			m.asked[m.site[n]] = f
+		}
+	}
+}
+
+// mode says how the activations of a site are to be quantized.
+func (m *planner) mode(s *Site) Mode {
+	if c := m.Choices[s.Key]; c.Activations != "" {
+		return c.Activations
+	}
+	return m.Activations
+}
+
+// wished returns the form that is asked for at a site.
+func (m *planner) wished(s *Site) Form {
+	f, ok := m.asked[s]
+	switch {
+	case ok:
+		return f
+	case s.Kind == Table:
+		return usual // nothing makes up for a table's errors, and few bits of it are seldom worth them
+	}
+	return m.Weights
+}
