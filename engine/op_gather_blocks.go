@@ -81,6 +81,8 @@ func (g *gatherBlocks) run(r *run) error {
 	if err := g.setZeros(zeros, data.Type, scales, perByte); err != nil {
 		return err
 	}
+	out := append(slices.Clone(dims[:gather]), r.in(1).Dims...)
+	g.y = onnx.Data[float32](r.out(0, onnx.Float32, append(out, dims[gather+1:]...)...))
 	outer, d := product(dims[:gather]), dims[gather]
 	g.size = product(dims[gather+1:])
 	g.rows = g.rows[:0]
@@ -93,8 +95,6 @@ func (g *gatherBlocks) run(r *run) error {
 			g.rows = append(g.rows, o*d+r.index(i, d))
 		}
 	}
-	out := append(slices.Clone(dims[:gather]), r.in(1).Dims...)
-	g.y = onnx.Data[float32](r.out(0, onnx.Float32, append(out, dims[gather+1:]...)...))
 	r.par(len(g.rows), max(1, grain/max(g.size, 1)), g.body)
 	g.codes, g.scales, g.zeros, g.y = nil, nil, nil, nil
 	return nil

@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
 
 	"github.com/zqonnx/zqonnx/onnx"
 )
@@ -291,6 +293,43 @@ func TestWeightsRefused(t *testing.T) {
 	}
 }
 
+func TestGatherBlockQuantizedRefused(t *testing.T) {
+	good := func() singleNode {
+		return singleNode{
+			op: "GatherBlockQuantized", domain: msDomain, opset: 21, attrs: []*onnx.Attribute{onnx.AttrI("block_size", 16), onnx.AttrI("bits", 4)},
+			inputs: []*onnx.Tensor{filledBytes(4, 1, 5, 40), onnx.Of([]int64{1, 2}), filledFloats(2, 1, 5, 3), filledBytes(4, 3, 5, 3)},
+		}
+	}
+	if _, err := good().try(1); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name  string
+		spoil func(c *singleNode)
+		is    error
+	}{
+		{"no scales", func(c *singleNode) { c.inputs = c.inputs[:2] }, onnx.ErrBadModel},
+		{"too few scales", func(c *singleNode) { c.inputs[2] = filledFloats(2, 1, 5, 2) }, onnx.ErrBadModel},
+		{"scales of another rank", func(c *singleNode) { c.inputs[2] = filledFloats(2, 1, 15) }, ErrUnsupported},
+		{"too few zero points", func(c *singleNode) { c.inputs[3] = filledBytes(4, 3, 5, 2) }, onnx.ErrBadModel},
+		{"zero points of another type", func(c *singleNode) { c.inputs[3] = filledCodes(onnx.Uint4, 3, 5, 3) }, onnx.ErrBadModel},
+		{"3 bits", func(c *singleNode) { c.attrs[1] = onnx.AttrI("bits", 3) }, ErrUnsupported},
+		{"blocks of 8", func(c *singleNode) { c.attrs[0] = onnx.AttrI("block_size", 8) }, onnx.ErrBadModel},
+		{"columns of bytes", func(c *singleNode) { c.attrs = append(c.attrs, onnx.AttrI("gather_axis", 1)) }, ErrUnsupported},
+		{"floats", func(c *singleNode) { c.inputs[0] = filledFloats(1, 1, 5, 40) }, ErrUnsupported},
+		{"more rows than there is memory for", func(c *singleNode) {
+			c.attrs = append(c.attrs, onnx.AttrI("gather_axis", 1), onnx.AttrI("quantize_axis", 2))
+			c.inputs = []*onnx.Tensor{onnx.Zeros(onnx.Uint4, 1<<40, 3, 0), c.inputs[1], onnx.Zeros(onnx.Float32, 1<<40, 3, 0)}
+		}, ErrUnsupported},
+	} {
+		n := good()
+		c.spoil(&n)
+		if _, err := n.try(1); !errors.Is(err, c.is) {
+			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+}
+
 // TestWeightsInHalfPrecision: activations and scales of float16 give the rounded result of the same in float32.
 func TestWeightsInHalfPrecision(t *testing.T) {
 	halved := func(t *onnx.Tensor) *onnx.Tensor {
@@ -313,6 +352,50 @@ func TestWeightsInHalfPrecision(t *testing.T) {
 			t.Errorf("level %d: %s %s", level, got.Type, d)
 		}
 	}
+}
+
+// TestWeightsAsDequantized: in float arithmetic a MatMulNBits is a MatMul of the dequantized weights, and a GatherBlockQuantized a
+// Gather of a dequantized table, to the bit and on any number of threads.
+func TestWeightsAsDequantized(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		bits := int64(1) << rapid.IntRange(1, 3).Draw(t, "log2(bits)")
+		block := int64(16) << rapid.IntRange(0, 5).Draw(t, "log2(block/16)")
+		m, n := rapid.Int64Range(0, 9).Draw(t, "m"), rapid.Int64Range(1, 60).Draw(t, "n")
+		k := block * rapid.Int64Range(1, 3).Draw(t, "blocks")
+		threads := rapid.IntRange(1, 3).Draw(t, "threads")
+		dt := map[int64]onnx.DataType{2: onnx.Uint2, 4: onnx.Uint4, 8: onnx.Uint8}[bits]
+		same := func(what string, got, want *onnx.Tensor) {
+			if d := cmp.Diff(onnx.Data[float32](want), onnx.Data[float32](got)); d != "" || !slices.Equal(want.Dims, got.Dims) {
+				t.Fatalf("%s: %v, %v: %s", what, want.Dims, got.Dims, d)
+			}
+		}
+		run := func(c singleNode) *onnx.Tensor {
+			out, err := c.try(threads)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return out[0]
+		}
+		blocked := []*onnx.Attribute{onnx.AttrI("axis", 1), onnx.AttrI("block_size", block)}
+		weights := run(singleNode{op: "DequantizeLinear", opset: 25, attrs: blocked, inputs: []*onnx.Tensor{
+			filledCodes(dt, 1, n, k), filledFloats(2, 1, n, k/block), filledCodes(dt, 3, n, k/block),
+		}})
+		a := filledFloats(5, 1, m, 2, k)
+		same("product", run(singleNode{
+			op: "MatMulNBits", domain: msDomain, opset: 21, constant: []int{1, 2, 3},
+			attrs:  []*onnx.Attribute{onnx.AttrI("K", k), onnx.AttrI("N", n), onnx.AttrI("bits", bits), onnx.AttrI("block_size", block)},
+			inputs: []*onnx.Tensor{a, filledBytes(bits, 1, n, k/block, block), filledFloats(2, 1, n, k/block), filledBytes(bits, 3, n, k/block)},
+		}), run(singleNode{
+			op: "MatMul", opset: 21, constant: []int{1},
+			inputs: []*onnx.Tensor{a, run(singleNode{op: "Transpose", opset: 21, inputs: []*onnx.Tensor{weights}})},
+		}))
+		index := onnx.Of([]int64{n - 1, 0, -1, n / 2, -n, 0}, 3, 2)
+		same("rows", run(singleNode{
+			op: "GatherBlockQuantized", domain: msDomain, opset: 21, constant: []int{0, 2, 3},
+			attrs:  []*onnx.Attribute{onnx.AttrI("bits", bits), onnx.AttrI("block_size", block)},
+			inputs: []*onnx.Tensor{filledBytes(bits, 1, n, k), index, filledFloats(2, 1, n, k/block), filledBytes(bits, 3, n, k/block)},
+		}), run(singleNode{op: "Gather", opset: 21, inputs: []*onnx.Tensor{weights, index}}))
+	})
 }
 
 // BenchmarkMatMulNBits runs products of one worker; of the fastest run it gives the rate, which other work on the machine disturbs least.
