@@ -47,10 +47,12 @@ type Options struct {
 	Include     []string // globs over node keys and output tensors
 	Exclude     []string
 	ExcludeOps  []string
-	Plan        *plan.Plan // carry this out instead of making one
-	Search      *Search    // look for a plan that reaches goals instead
-	SHA256      string     // of the model file, for the plan
-	Opset       int64      // raise the model at least to this opset
+	Overrides   []plan.Override // for nodes by globs, the last first
+	Preset      *plan.Preset    // in place of Activations and Weights; nil: none
+	Plan        *plan.Plan      // carry this out instead of making one
+	Search      *Search         // look for a plan that reaches goals instead
+	SHA256      string          // of the model file, for the plan
+	Opset       int64           // raise the model at least to this opset
 
 	Calib    string       // path of calibration data; "": none
 	Data     string       // path of verification data; "": held back from Calib, else probes
@@ -84,7 +86,7 @@ type Result struct {
 }
 
 // Quantize makes a quantized copy of m. Errors wrap onnx.ErrBadModel, data.ErrBadData, data.ErrBadOption, ErrNothing, ErrBadPlan, or
-// engine.ErrUnsupported when data are given for a model that the engine cannot run.
+// engine.ErrUnsupported when data are given for a model that the engine cannot run, and plan.ErrChoice for a preset that does not fit it.
 func Quantize(ctx context.Context, m *onnx.Model, o Options) (*Result, error) {
 	o = o.withDefaults()
 
@@ -108,7 +110,13 @@ func Quantize(ctx context.Context, m *onnx.Model, o Options) (*Result, error) {
 		}
 		p = found.Plan
 	case p == nil:
-		if p, err = plan.Make(ctx, prep, o.plan(s)); err != nil {
+		made := o.plan(s)
+		if o.Preset != nil {
+			if err := o.Preset.Apply(prep.Model, &made); err != nil {
+				return nil, err
+			}
+		}
+		if p, err = plan.Make(ctx, prep, made); err != nil {
 			return nil, err
 		}
 	}
@@ -179,7 +187,7 @@ func (o Options) search(ctx context.Context, m *onnx.Model, prep *plan.Prepared,
 func (o Options) key(s samples) (string, error) {
 	h := sha256.New()
 	fmt.Fprintf(h, "%+v\n", []any{
-		Version, o.SHA256, o.Target.Name, o.Activations, o.Range, o.Weights, o.Rounding, o.Equalize, o.Guard, o.Include, o.Exclude, o.ExcludeOps, o.Opset, o.Feeding,
+		Version, o.SHA256, o.Target.Name, o.Activations, o.Range, o.Weights, o.Rounding, o.Equalize, o.Guard, o.Include, o.Exclude, o.ExcludeOps, o.Overrides, o.Opset, o.Feeding,
 	})
 	for _, set := range []*data.Set{s.calibration, s.probes, s.check} {
 		if set == nil {
@@ -209,7 +217,7 @@ func (o Options) key(s samples) (string, error) {
 func (o Options) plan(s samples) plan.Options {
 	return plan.Options{
 		Target: o.Target, Activations: o.Activations, Range: o.Range, Weights: o.Weights, Rounding: o.Rounding, Equalize: o.Equalize,
-		Calibration: s.calibration, Probes: s.probes, Program: s.program,
+		Calibration: s.calibration, Probes: s.probes, Program: s.program, Overrides: o.Overrides,
 		Include: o.Include, Exclude: o.Exclude, ExcludeOps: o.ExcludeOps, Threads: o.Threads, Guard: o.Guard, Progress: o.Progress,
 	}
 }

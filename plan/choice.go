@@ -1,5 +1,7 @@
 package plan
 
+import "github.com/zqonnx/zqonnx/onnx"
+
 // A Choice is what is wished for a single node, before what Options say for all.
 type Choice struct {
 	Float       bool `json:"float,omitempty"`       // it stays as it is
@@ -9,12 +11,39 @@ type Choice struct {
 	Why Reason `json:"-"`
 }
 
-// choose takes the wishes for single nodes over.
+// An Override is a wish for all nodes whose key, or one of whose outputs, a glob matches.
+type Override struct {
+	Glob string
+	Choice
+}
+
+// over returns a choice in which what is said in o counts first.
+func (c Choice) over(o Choice) Choice {
+	if o.Float {
+		return o
+	}
+	if o.Weights != (Form{}) {
+		c.Weights, c.Float = o.Weights, false
+	}
+	if o.Activations != "" {
+		c.Activations, c.Float = o.Activations, false
+	}
+	return c
+}
+
+// choose takes the wishes for single nodes over: of overrides the later ones count, and Choices before them.
 func (m *planner) choose() {
+	m.wishes = map[*onnx.Node]Choice{}
 	for n := range m.graph.AllNodes() {
-		c, ok := m.Choices[m.keys[n]]
+		var c Choice
+		for _, o := range m.Overrides {
+			if matches([]string{o.Glob}, m.keys[n], n) {
+				c = c.over(o.Choice)
+			}
+		}
+		c = c.over(m.Choices[m.keys[n]])
+		m.wishes[n] = c
 		switch {
-		case !ok:
 		case c.Float && c.Why.ID != "":
 			m.why[n] = c.Why
 		case c.Float:
@@ -31,7 +60,7 @@ func (m *planner) choose() {
 
 // mode says how the activations of a site are to be quantized.
 func (m *planner) mode(s *Site) Mode {
-	if c := m.Choices[s.Key]; c.Activations != "" {
+	if c := m.wishes[s.Node]; c.Activations != "" {
 		return c.Activations
 	}
 	return m.Activations

@@ -38,6 +38,7 @@ type Options struct {
 	Range       quantize.RangeRule
 	Weights     Form              // asked for; where it does not fit, another one is taken. Zero: int8
 	Rounding    string            // of quantize.Roundings, where it fits; "": the best of them
+	Overrides   []Override        // for nodes by globs, the last first
 	Choices     map[string]Choice // for single nodes, by key
 	Equalize    Equalize          // "": auto
 	Calibration *data.Set         // real samples; nil: none
@@ -78,6 +79,7 @@ type planner struct {
 	guarded    map[*onnx.Value]Reason
 	correction map[*Site][]float32
 	equalised  []Equalisation                         // done to prep already
+	wishes     map[*onnx.Node]Choice                  // for single nodes
 	asked      map[*Site]Form                         // of the weights of single sites, in place of Options.Weights
 	coarse     map[*Site]Reason                       // why the guard took a site's few bits back
 	formed     map[*Site]Form                         // that the following were found for

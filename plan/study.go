@@ -22,6 +22,7 @@ func NewStudy(ctx context.Context, prep *Prepared, p *Plan, o Options) (*Study, 
 	private := *prep
 	private.Model = prep.Model.Clone() // whose constants are scaled
 	m := newPlanner(ctx, &private, o)
+	m.choose()
 	if err := m.takeOver(p); err != nil {
 		return nil, err
 	}
@@ -105,13 +106,13 @@ func (m *planner) takeOverWeights(s *Site, d *Node) error {
 	return nil
 }
 
-// Reform returns the plan with the weights of all sites written down in another form, as far as it fits each, and rounded anew;
+// Reform returns the plan with the weights of all sites written down in another form, as far as it fits each and no form was chosen for it, and rounded anew;
 // everything else stays as it is. A Study may be asked for many.
 func (s *Study) Reform(f Form) (*Plan, error) {
 	m := s.m.clone()
 	p := s.plan.clone()
 	for _, site := range m.sites {
-		if _, ok := m.scheme[site]; ok && m.open(site) {
+		if _, ok := m.scheme[site]; ok && m.open(site) && m.wishes[site.Node].Weights == (Form{}) {
 			m.asked[site] = f
 			m.refresh(site)
 		}

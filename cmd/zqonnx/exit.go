@@ -11,6 +11,7 @@ import (
 	"github.com/zqonnx/zqonnx/data"
 	"github.com/zqonnx/zqonnx/engine"
 	"github.com/zqonnx/zqonnx/onnx"
+	"github.com/zqonnx/zqonnx/plan"
 	"github.com/zqonnx/zqonnx/search"
 	"github.com/zqonnx/zqonnx/verify"
 )
@@ -39,6 +40,7 @@ var exits = []struct {
 	{errUsage, 2},
 	{verify.ErrUsage, 2},
 	{data.ErrBadOption, 2},
+	{plan.ErrChoice, 2},
 	{zqonnx.ErrBadPlan, 2},
 	{search.ErrWork, 7},
 	{zqonnx.ErrNothing, 6},
@@ -77,7 +79,7 @@ func message(ctx context.Context, err error) string {
 		return "interrupted; nothing was left half written"
 	}
 	text := err.Error()
-	for _, kind := range []error{verify.ErrUsage, data.ErrBadOption, onnx.ErrBadModel} {
+	for _, kind := range []error{verify.ErrUsage, data.ErrBadOption, plan.ErrChoice, onnx.ErrBadModel} {
 		text = strings.TrimPrefix(text, kind.Error()+": ")
 		text = strings.TrimSuffix(text, " ("+kind.Error()+")")
 		text = strings.TrimSuffix(text, ": "+kind.Error())

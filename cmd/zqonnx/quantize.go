@@ -76,6 +76,10 @@ Weights
       --storage HOW        below 8 bits: auto, folded, native or qdq [auto]
       --accuracy-level N   of MatMulNBits: 1 float32, 4 int8 [1]
       --rounding HOW       rtn, squant, diffusion, hqq, gptq, adaround [best]
+      --preset NAME        zq-w8a8, zq-w4a8, zq-w4/8a8, hero-m1, hero-m2, hero-m3
+      --override G=WISH    nodes that glob G matches: float, or a list such as
+                           weights:int4,block:32,storage:qdq,activations:token
+                           (repeatable, the last counts)
 Search
       --max-drop X         the smallest model that loses at most X by the metric
       --target-size SIZE   the best model of at most 300000, 1.5MB, 40% of float
@@ -99,7 +103,7 @@ type quantizeJob struct {
 	emit      string // one of emitForms
 	semantics engine.Semantics
 	judgement
-	planFile, writePlan                                    string
+	planFile, writePlan, preset                            string
 	search                                                 searchFlags
 	dryRun, noVerify, noWriteOnFail, quiet, verbose, force bool
 
@@ -130,13 +134,16 @@ var quantizeRules = []rule{
 	{flag: "no-write-on-fail", needs: "fail-if", why: "only a gate can fail"},
 	{flag: "max-drop", why: "the search chooses how weights are stored", without: []string{"weights", "block", "storage", "accuracy-level"}},
 	{flag: "target-size", why: "the search chooses how weights are stored", without: []string{"weights", "block", "storage", "accuracy-level"}},
+	{flag: "preset", why: "it says how weights and activations are quantized", without: []string{
+		"weights", "block", "storage", "accuracy-level", "activations", "max-drop", "target-size",
+	}},
 	{flag: "metric", needs: "max-drop|target-size", why: "nothing else is judged by it"},
 	{flag: "metric-cmd", needs: "max-drop|target-size", why: "nothing else is judged by it"},
 	{flag: "metric", why: "a model is judged by one figure", without: []string{"metric-cmd"}},
 	{flag: "metric-timeout", needs: "metric-cmd", why: "it is the command's"},
 	{flag: "work", needs: "max-drop|target-size", why: "it keeps what a search measures"},
 	{flag: "plan", why: "a plan holds all decisions", without: []string{
-		"max-drop", "target-size",
+		"max-drop", "target-size", "preset", "override",
 		"calib", "activations", "weights", "block", "storage", "accuracy-level", "rounding", "equalize", "range", "include", "exclude", "exclude-op", "target", "write-plan",
 	}},
 	{flag: "dry-run", why: "it makes no model to verify", without: []string{
@@ -171,6 +178,12 @@ func quantizeCommand(f *pflag.FlagSet) action {
 	f.Int64Var(&o.Opset, "opset", 0, "")
 	choice(f, &j.emit, "emit", emitForms)
 	j.search.define(f)
+	choice(f, &j.preset, "preset", names(plan.Presets, func(p plan.Preset) string { return p.Name }))
+	define(f, "override", func(v string) error {
+		w, err := parseOverride(v)
+		o.Overrides = append(o.Overrides, w)
+		return err
+	})
 	f.StringVar(&j.planFile, "plan", "", "")
 	f.StringVar(&j.writePlan, "write-plan", "", "")
 	f.BoolVar(&j.dryRun, "dry-run", false, "")
@@ -304,6 +317,11 @@ func (j *quantizeJob) prepare(ctx context.Context, args []string) error {
 	if err := j.checkNames(); err != nil {
 		return err
 	}
+	for i := range plan.Presets {
+		if plan.Presets[i].Name == j.preset {
+			o.Preset = &plan.Presets[i]
+		}
+	}
 	if j.planFile != "" {
 		o.Plan, err = readPlan(j.planFile, j.in.file)
 	}
@@ -366,10 +384,17 @@ func (j *quantizeJob) checkNames() error {
 			return usagef("--exclude-op %s: the model has no such operator%s", op, didYouMean(op, ops, ""))
 		}
 	}
+	var overridden []string
+	for _, w := range j.options.Overrides {
+		overridden = append(overridden, w.Glob)
+		if w.Activations == plan.ModeStatic && j.options.Calib == "" {
+			return usagef("--override %s=activations:static needs --calib: no range is made without data", w.Glob)
+		}
+	}
 	for _, list := range []struct {
 		flag  string
 		globs []string
-	}{{"include", j.options.Include}, {"exclude", j.options.Exclude}} {
+	}{{"include", j.options.Include}, {"exclude", j.options.Exclude}, {"override", overridden}} {
 		if err := checkGlobs(list.flag, list.globs, keys); err != nil {
 			return err
 		}

@@ -1,0 +1,74 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/zqonnx/zqonnx/plan"
+	"github.com/zqonnx/zqonnx/quantize"
+)
+
+// wishes has the words of an override, and what each makes of a choice.
+var wishes = map[string]func(c *plan.Choice, value string) error{
+	"weights": func(c *plan.Choice, v string) error {
+		c.Weights.Type = v
+		return oneOf(v, names(quantize.Formats, func(f quantize.Format) string { return f.Name }))
+	},
+	"block": func(c *plan.Choice, v string) (err error) {
+		if c.Weights.Block, err = strconv.Atoi(v); err != nil || c.Weights.Block < 1 {
+			return fmt.Errorf("%q is no number from 1 on", v)
+		}
+		return nil
+	},
+	"storage": func(c *plan.Choice, v string) error {
+		c.Weights.Storage = plan.Storage(v)
+		return oneOf(v, names(plan.Storages, func(s plan.Storage) string { return string(s) }))
+	},
+	"activations": func(c *plan.Choice, v string) error {
+		c.Activations = plan.Mode(v)
+		return oneOf(v, names(plan.Modes, func(m plan.Mode) string { return string(m) }))
+	},
+}
+
+func oneOf(v string, of []string) error {
+	if slices.Contains(of, v) {
+		return nil
+	}
+	return fmt.Errorf("there is no %q%s; it is one of %s", v, didYouMean(v, of, ""), strings.Join(of, ", "))
+}
+
+// parseOverride reads GLOB=float or GLOB=WORD:VALUE,... The glob may have a =.
+func parseOverride(text string) (plan.Override, error) {
+	at := strings.LastIndex(text, "=")
+	if at < 1 || at == len(text)-1 {
+		return plan.Override{}, fmt.Errorf("%q is not of the form GLOB=weights:TYPE,block:N,storage:HOW,activations:MODE or GLOB=float", text)
+	}
+	o := plan.Override{Glob: text[:at]}
+	if text[at+1:] == "float" {
+		o.Float = true
+		return o, nil
+	}
+	seen := map[string]bool{}
+	for word := range strings.SplitSeq(text[at+1:], ",") {
+		name, value, _ := strings.Cut(word, ":")
+		set := wishes[name]
+		if set == nil {
+			of := append(slices.Sorted(maps.Keys(wishes)), "float")
+			return o, fmt.Errorf("%q: there is no %q%s; there are float alone, and %s, each with a value behind :", text, name, didYouMean(name, of, ""), strings.Join(of[:len(of)-1], ", "))
+		}
+		if seen[name] {
+			return o, fmt.Errorf("%q: %s is there twice", text, name)
+		}
+		seen[name] = true
+		if err := set(&o.Choice, value); err != nil {
+			return o, fmt.Errorf("%q: %s: %w", text, name, err)
+		}
+	}
+	if o.Weights != (plan.Form{}) && o.Weights.Type == "" {
+		return o, fmt.Errorf("%q: block and storage are of weights: say of which type", text)
+	}
+	return o, nil
+}
