@@ -108,11 +108,16 @@ func (m *planner) release(c candidate, why Reason) {
 }
 
 func (m *planner) measureAll(all []candidate) (float64, error) {
+	return m.runner.measure(m.ctx, together(all))
+}
+
+// together returns the changes of all candidates.
+func together(all []candidate) change {
 	c := change{}
 	for _, k := range all {
 		c.add(k.change)
 	}
-	return m.runner.measure(m.ctx, c)
+	return c
 }
 
 // measureEach measures candidates alone; figures from earlier rounds stand.

@@ -97,6 +97,24 @@ func (r *runner) measure(ctx context.Context, c change) (float64, error) {
 	return db[0], nil
 }
 
+// typical returns the mean over the trials of the SQNR in dB of the outputs under a change: unlike the pooled one it does not hang on
+// the one or two samples that stand on the edge, so that it can be asked again and again.
+func (r *runner) typical(ctx context.Context, c change) (float64, error) {
+	sum := 0.0
+	for _, t := range r.trials {
+		out, err := r.program.Run(ctx, t.feeds, &engine.RunOptions{Override: c})
+		if err != nil {
+			return 0, err
+		}
+		var all metric.Comparison
+		if err := r.compare(&all, t, out); err != nil {
+			return 0, err
+		}
+		sum += float64(all.Result().SQNR)
+	}
+	return sum / float64(max(len(r.trials), 1)), nil
+}
+
 // maxSnapshot bounds the memory that the activations of one trial may take while changes are measured on it.
 const maxSnapshot = 1 << 30
 

@@ -41,7 +41,7 @@ func (m *planner) solveInSequence() error {
 	if len(sequences) < leastSequence {
 		return nil
 	}
-	best, err := m.wholeSQNR()
+	best, err := m.typicalSQNR()
 	if err != nil {
 		return err
 	}
@@ -56,7 +56,7 @@ func (m *planner) solveInSequence() error {
 				return err
 			}
 		}
-		whole, err := m.wholeSQNR()
+		whole, err := m.typicalSQNR()
 		if err != nil {
 			return err
 		}
@@ -69,13 +69,13 @@ func (m *planner) solveInSequence() error {
 	return nil
 }
 
-// wholeSQNR measures all current decisions.
-func (m *planner) wholeSQNR() (float64, error) {
+// typicalSQNR measures all current decisions together.
+func (m *planner) typicalSQNR() (float64, error) {
 	all, err := m.simulation()
 	if err != nil {
 		return 0, err
 	}
-	return m.measureAll(all)
+	return m.runner.typical(m.ctx, together(all))
 }
 
 // stages returns the layers with learned roundings by the tensors that they see, in graph order.
@@ -122,10 +122,7 @@ func (m *planner) observePairs(st *stage, sequences []int) error {
 	if err != nil {
 		return err
 	}
-	decided := change{}
-	for _, c := range all {
-		decided.add(c.change)
-	}
+	decided := together(all)
 	for _, v := range st.views {
 		v.pairs = nil
 		for range v.view.groups {

@@ -50,14 +50,14 @@ func TestSolveInSequence(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			before, err := m.wholeSQNR()
+			before, err := m.typicalSQNR()
 			if err != nil {
 				t.Fatal(err)
 			}
 			if err := m.solveInSequence(); err != nil {
 				t.Fatal(err)
 			}
-			after, err := m.wholeSQNR()
+			after, err := m.typicalSQNR()
 			if err != nil {
 				t.Fatal(err)
 			}
