@@ -78,12 +78,12 @@ func TestCorrectedMatMulIsQuantizedBehindTheSum(t *testing.T) {
 		correct: map[string][]float32{"y": {1, 2, 3, 4, 5, 6, 7, 8}},
 	}
 	got := emitted(t, prep, c.plan(prep))
-	q, _ := got.Graph.Value("y_quantized").Producer()
+	q, _ := got.Graph.Value("y_q").Producer()
 	add, _ := q.Input(0).Producer()
 	if !add.Is("Add") || q.Input(0).Name() != "y" {
 		t.Errorf("QuantizeLinear behind %s %s", add.Op, q.Input(0))
 	}
-	if v := prep.Trace.Value("y"); v.Name() != "y_dequantized" {
+	if v := prep.Trace.Value("y"); v.Name() != "y_dq" {
 		t.Errorf("y became %v", v)
 	}
 }

@@ -208,7 +208,7 @@ func (e *emitter) inBlocks(s *plan.Site, d *plan.Node) error {
 	if err != nil {
 		return err
 	}
-	w := e.before(n, "DequantizeLinear", st.codes.Name()+"_float", []*onnx.Value{st.codes, st.scales, st.zeros}, onnx.AttrI("axis", 0), onnx.AttrI("block_size", int64(d.Weights.Block)))
+	w := e.before(n, "DequantizeLinear", "weight", []*onnx.Value{st.codes, st.scales, st.zeros}, onnx.AttrI("axis", 0), onnx.AttrI("block_size", int64(d.Weights.Block)))
 	return e.replaceProduct(n, e.before(n, "MatMul", n.Output(0).Name()+"_product", []*onnx.Value{n.Input(0), w}))
 }
 

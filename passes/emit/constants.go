@@ -28,12 +28,12 @@ func (e *emitter) constant(g *onnx.Graph, name string, t *onnx.Tensor) *onnx.Val
 
 // zeroPoint returns the zero point of an activation.
 func (e *emitter) zeroPoint(g *onnx.Graph, z int32) *onnx.Value {
-	return e.constant(g, fmt.Sprintf("zero_point_%d", z), onnx.Scalar(uint8(z)))
+	return e.constant(g, fmt.Sprintf("zp_%d", z), onnx.Scalar(uint8(z)))
 }
 
 // zeroPoints returns the zero points of weights, which are all 0. ONNX Runtime fuses no Gemm without them.
 func (e *emitter) zeroPoints(g *onnx.Graph, dims ...int64) *onnx.Value {
-	name := "weight_zero_point"
+	name := "weight_zp"
 	for _, d := range dims {
 		name += fmt.Sprintf("_%d", d)
 	}
@@ -159,11 +159,12 @@ func transpose[E any](codes []E, dims []int64) ([]E, []int64) {
 	return t, dims
 }
 
-// dequantized puts DequantizeLinear behind stored weights, for n alone; axis is that of the channels in the stored tensor.
+// dequantized puts DequantizeLinear behind stored weights, for n alone; axis is that of the channels in the stored tensor. What is
+// computed from constants has short names: in small models, long ones take as many bytes as the scales.
 func (e *emitter) dequantized(n *onnx.Node, st *stored, axis int) *onnx.Value {
 	var attrs []*onnx.Attribute
 	if st.weights.Axis != quantize.PerTensor {
 		attrs = append(attrs, onnx.AttrI("axis", int64(axis)))
 	}
-	return e.before(n, "DequantizeLinear", st.name+"_float", []*onnx.Value{e.int8(n, st), st.scales, st.zeros}, attrs...)
+	return e.before(n, "DequantizeLinear", "weight", []*onnx.Value{e.int8(n, st), st.scales, st.zeros}, attrs...)
 }

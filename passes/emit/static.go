@@ -59,7 +59,7 @@ func (e *emitter) dequantizedBias(n *onnx.Node, name string, q quantize.Bias) *o
 		scales, attrs = onnx.Of(q.Scales), []*onnx.Attribute{onnx.AttrI("axis", 0)}
 	}
 	codes := g.AddConst(name+"_quantized", onnx.Of(q.Codes))
-	return e.before(n, "DequantizeLinear", codes.Name()+"_float", []*onnx.Value{codes, e.constant(g, name+"_scale", scales)}, attrs...)
+	return e.before(n, "DequantizeLinear", "bias", []*onnx.Value{codes, e.constant(g, name+"_scale", scales)}, attrs...)
 }
 
 // code turns a tensor into codes: QuantizeLinear behind it, and DequantizeLinear in front of those who take it. Where a
@@ -73,13 +73,13 @@ func (e *emitter) code(c *coded) error {
 		quantize.Quantize(q, onnx.Data[float32](t), c.params.Params(), quantize.Uint8)
 		codes := g.AddConst(name+"_quantized", onnx.Of(q, t.Dims...))
 		for _, u := range c.takers {
-			u.Node.SetInput(u.Index, e.before(u.Node, "DequantizeLinear", name+"_dequantized", []*onnx.Value{codes, scale, zero}))
+			u.Node.SetInput(u.Index, e.before(u.Node, "DequantizeLinear", name+"_dq", []*onnx.Value{codes, scale, zero}))
 		}
 		return nil
 	}
 	producer, _ := v.Producer()
-	q := g.InsertAfter(producer, onnx.NodeSpec{Op: "QuantizeLinear", Inputs: []*onnx.Value{v, scale, zero}, Outputs: []string{name + "_quantized"}})
-	float := g.InsertAfter(q, onnx.NodeSpec{Op: "DequantizeLinear", Inputs: []*onnx.Value{q.Output(0), scale, zero}, Outputs: []string{name + "_dequantized"}}).Output(0)
+	q := g.InsertAfter(producer, onnx.NodeSpec{Op: "QuantizeLinear", Inputs: []*onnx.Value{v, scale, zero}, Outputs: []string{name + "_q"}})
+	float := g.InsertAfter(q, onnx.NodeSpec{Op: "DequantizeLinear", Inputs: []*onnx.Value{q.Output(0), scale, zero}, Outputs: []string{name + "_dq"}}).Output(0)
 	if !c.made {
 		for _, u := range c.takers {
 			u.Node.SetInput(u.Index, float)
