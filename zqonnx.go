@@ -8,6 +8,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -47,12 +48,13 @@ type Options struct {
 	Include     []string // globs over node keys and output tensors
 	Exclude     []string
 	ExcludeOps  []string
-	Overrides   []plan.Override // for nodes by globs, the last first
-	Preset      *plan.Preset    // in place of Activations and Weights; nil: none
-	Plan        *plan.Plan      // carry this out instead of making one
-	Search      *Search         // look for a plan that reaches goals instead
-	SHA256      string          // of the model file, for the plan
-	Opset       int64           // raise the model at least to this opset
+	Overrides   []plan.Override       // for nodes by globs, the last first
+	Given       map[string]plan.Given // parameters of activations that the user knows, by their names in the model
+	Preset      *plan.Preset          // in place of Activations and Weights; nil: none
+	Plan        *plan.Plan            // carry this out instead of making one
+	Search      *Search               // look for a plan that reaches goals instead
+	SHA256      string                // of the model file, for the plan
+	Opset       int64                 // raise the model at least to this opset
 
 	Calib    string       // path of calibration data; "": none
 	Data     string       // path of verification data; "": held back from Calib, else probes
@@ -97,6 +99,10 @@ func Quantize(ctx context.Context, m *onnx.Model, o Options) (*Result, error) {
 	}
 	s, err := o.samples(ctx, prep)
 	if err != nil {
+		return nil, err
+	}
+
+	if o.Given, err = givenIn(prep, o.Given); err != nil {
 		return nil, err
 	}
 
@@ -187,7 +193,7 @@ func (o Options) search(ctx context.Context, m *onnx.Model, prep *plan.Prepared,
 func (o Options) key(s samples) (string, error) {
 	h := sha256.New()
 	fmt.Fprintf(h, "%+v\n", []any{
-		Version, o.SHA256, o.Target.Name, o.Activations, o.Range, o.Weights, o.Rounding, o.Equalize, o.Guard, o.Include, o.Exclude, o.ExcludeOps, o.Overrides, o.Opset, o.Feeding,
+		Version, o.SHA256, o.Target.Name, o.Activations, o.Range, o.Weights, o.Rounding, o.Equalize, o.Guard, o.Include, o.Exclude, o.ExcludeOps, o.Overrides, givenText(o.Given), o.Opset, o.Feeding,
 	})
 	for _, set := range []*data.Set{s.calibration, s.probes, s.check} {
 		if set == nil {
@@ -217,7 +223,7 @@ func (o Options) key(s samples) (string, error) {
 func (o Options) plan(s samples) plan.Options {
 	return plan.Options{
 		Target: o.Target, Activations: o.Activations, Range: o.Range, Weights: o.Weights, Rounding: o.Rounding, Equalize: o.Equalize,
-		Calibration: s.calibration, Probes: s.probes, Program: s.program, Overrides: o.Overrides,
+		Calibration: s.calibration, Probes: s.probes, Program: s.program, Overrides: o.Overrides, Given: o.Given,
 		Include: o.Include, Exclude: o.Exclude, ExcludeOps: o.ExcludeOps, Threads: o.Threads, Guard: o.Guard, Progress: o.Progress,
 	}
 }
@@ -250,6 +256,25 @@ func Sensitivity(ctx context.Context, m *onnx.Model, by *metric.Metric, o Option
 		r.Data.Source = string(data.Given)
 	}
 	return r, nil
+}
+
+// givenIn returns the given parameters by the names that tensors have in the prepared model.
+func givenIn(prep *plan.Prepared, given map[string]plan.Given) (map[string]plan.Given, error) {
+	found := map[string]plan.Given{}
+	for name, g := range given {
+		v := prep.Trace.Value(name)
+		if v == nil {
+			return nil, fmt.Errorf("%w: tensor %q is gone when the model is simplified: what made it became part of another node", plan.ErrChoice, name)
+		}
+		found[v.Name()] = g
+	}
+	return found, nil
+}
+
+// givenText tells apart what is given.
+func givenText(given map[string]plan.Given) string {
+	b, _ := json.Marshal(given) // plain numbers, finite ones
+	return string(b)
 }
 
 func (o Options) withDefaults() Options {

@@ -259,9 +259,9 @@ func (m *planner) equalisables() []*equalisable {
 	return all
 }
 
-// keptOut reports whether the user excluded a node whose constants would change.
+// keptOut reports whether the user excluded a node whose constants would change, or gave the parameters of a tensor that would.
 func (m *planner) keptOut(sc *rescale.Scaling) bool {
-	found := false
+	found := slices.ContainsFunc(sc.Values, func(v *onnx.Value) bool { _, ok := m.Given[v.Name()]; return ok })
 	look := func(n *onnx.Node, _ int, _ []int) {
 		id := m.why[n].ID
 		found = found || id == "excluded" || id == "not-included"

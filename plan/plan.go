@@ -73,7 +73,7 @@ type Weights struct {
 // An Activation is the quantization of one tensor.
 type Activation struct {
 	Type      string     `json:"type"`             // "uint8"
-	Method    string     `json:"method,omitempty"` // of quantize.Methods, which chose the range; "" for one that is the operator's
+	Method    string     `json:"method,omitempty"` // of quantize.Methods, which chose the range; "given" by the user; "" for one that is the operator's
 	Scale     float32    `json:"scale"`
 	ZeroPoint int32      `json:"zero_point"`
 	Range     [2]float32 `json:"range"`

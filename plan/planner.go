@@ -39,6 +39,7 @@ type Options struct {
 	Weights     Form              // asked for; where it does not fit, another one is taken. Zero: int8
 	Rounding    string            // of quantize.Roundings, where it fits; "": the best of them
 	Overrides   []Override        // for nodes by globs, the last first
+	Given       map[string]Given  // parameters of activations that the user knows, by name in the prepared model
 	Choices     map[string]Choice // for single nodes, by key
 	Equalize    Equalize          // "": auto
 	Calibration *data.Set         // real samples; nil: none

@@ -73,6 +73,10 @@ func (m *planner) rangeOf(f *family, rule quantize.RangeRule) (Activation, error
 	if f.fixed > 0 {
 		return Activation{Type: "uint8", Scale: f.fixed / 256, Range: [2]float32{0, f.fixed}}, nil
 	}
+	given, ok := m.given(f)
+	if ok && (given.Params != nil || given.Range != nil) {
+		return given.givenTo(f, 0, 0)
+	}
 	c, err := m.seen(f.sources)
 	if err != nil {
 		return Activation{}, err
@@ -80,6 +84,9 @@ func (m *planner) rangeOf(f *family, rule quantize.RangeRule) (Activation, error
 	lo, hi, err := rule.SharedRange(c, quantize.Uint8)
 	if err != nil {
 		return Activation{}, fmt.Errorf("tensor %q: %w", f.sources[0].Name(), err)
+	}
+	if ok {
+		return given.givenTo(f, lo, hi)
 	}
 	return f.activation(rule.Method, lo, hi), nil
 }

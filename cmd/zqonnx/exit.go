@@ -83,6 +83,7 @@ func message(ctx context.Context, err error) string {
 		text = strings.TrimPrefix(text, kind.Error()+": ")
 		text = strings.TrimSuffix(text, " ("+kind.Error()+")")
 		text = strings.TrimSuffix(text, ": "+kind.Error())
+		text = strings.Replace(text, ": "+kind.Error()+": ", ": ", 1)
 	}
 	lines := strings.Split(text, "\n")
 	for i, l := range lines {

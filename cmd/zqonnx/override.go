@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -71,4 +72,21 @@ func parseOverride(text string) (plan.Override, error) {
 		return o, fmt.Errorf("%q: block and storage are of weights: say of which type", text)
 	}
 	return o, nil
+}
+
+// readOverrides reads the wishes for tensors; those for nodes on the command line go before them.
+func (j *quantizeJob) readOverrides() error {
+	b, err := os.ReadFile(j.overrides)
+	if err != nil {
+		return missing(j.overrides, err)
+	}
+	all, err := plan.ReadTensorOverrides(b, j.in.model.Graph)
+	if err != nil {
+		return fmt.Errorf("%s: %w", j.overrides, err)
+	}
+	if len(all.Given) > 0 && j.options.Calib == "" {
+		return usagef("%s: tensor %q is an activation: fixed parameters are for static integers, which need --calib", j.overrides, slices.Min(slices.Collect(maps.Keys(all.Given))))
+	}
+	j.options.Overrides, j.options.Given = append(all.Overrides, j.options.Overrides...), all.Given
+	return nil
 }

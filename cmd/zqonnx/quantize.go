@@ -76,10 +76,11 @@ Weights
       --storage HOW        below 8 bits: auto, folded, native or qdq [auto]
       --accuracy-level N   of MatMulNBits: 1 float32, 4 int8 [1]
       --rounding HOW       rtn, squant, diffusion, hqq, gptq, adaround [best]
-      --preset NAME        zq-w8a8, zq-w4a8, zq-w4/8a8, hero-m1, hero-m2, hero-m3
+      --preset NAME        zq-w8a8, zq-w4a8, zq-w4/8a8, hero-m1, -m2 or -m3
       --override G=WISH    nodes that glob G matches: float, or a list such as
                            weights:int4,block:32,storage:qdq,activations:token
                            (repeatable, the last counts)
+      --overrides FILE     ONNX Runtime's TensorQuantOverrides, as JSON
 Search
       --max-drop X         the smallest model that loses at most X by the metric
       --target-size SIZE   the best model of at most 300000, 1.5MB, 40% of float
@@ -103,7 +104,7 @@ type quantizeJob struct {
 	emit      string // one of emitForms
 	semantics engine.Semantics
 	judgement
-	planFile, writePlan, preset                            string
+	planFile, writePlan, preset, overrides                 string
 	search                                                 searchFlags
 	dryRun, noVerify, noWriteOnFail, quiet, verbose, force bool
 
@@ -143,7 +144,7 @@ var quantizeRules = []rule{
 	{flag: "metric-timeout", needs: "metric-cmd", why: "it is the command's"},
 	{flag: "work", needs: "max-drop|target-size", why: "it keeps what a search measures"},
 	{flag: "plan", why: "a plan holds all decisions", without: []string{
-		"max-drop", "target-size", "preset", "override",
+		"max-drop", "target-size", "preset", "override", "overrides",
 		"calib", "activations", "weights", "block", "storage", "accuracy-level", "rounding", "equalize", "range", "include", "exclude", "exclude-op", "target", "write-plan",
 	}},
 	{flag: "dry-run", why: "it makes no model to verify", without: []string{
@@ -178,6 +179,7 @@ func quantizeCommand(f *pflag.FlagSet) action {
 	f.Int64Var(&o.Opset, "opset", 0, "")
 	choice(f, &j.emit, "emit", emitForms)
 	j.search.define(f)
+	f.StringVar(&j.overrides, "overrides", "", "")
 	choice(f, &j.preset, "preset", names(plan.Presets, func(p plan.Preset) string { return p.Name }))
 	define(f, "override", func(v string) error {
 		w, err := parseOverride(v)
@@ -316,6 +318,11 @@ func (j *quantizeJob) prepare(ctx context.Context, args []string) error {
 	}
 	if err := j.checkNames(); err != nil {
 		return err
+	}
+	if j.overrides != "" {
+		if err := j.readOverrides(); err != nil {
+			return err
+		}
 	}
 	for i := range plan.Presets {
 		if plan.Presets[i].Name == j.preset {
