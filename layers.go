@@ -35,12 +35,12 @@ func floatLayers(prep *plan.Prepared, p *plan.Plan) []verify.Layer {
 		if v := ends[n]; v != nil {
 			out = v
 		}
-		l := verify.Layer{Key: d.Key, Op: d.Op, Scheme: string(d.Scheme), Reason: d.Reason.Text, Float: original(prep.Trace, out), Weights: verify.WeightsOf(equal[d.Key]), Scaled: scaled}
+		l := verify.Layer{Key: d.Key, Op: d.Op, Scheme: string(d.Scheme), Reason: d.Reason.Text, Float: original(prep, out), Weights: verify.WeightsOf(equal[d.Key]), Scaled: scaled}
 		for _, in := range n.Inputs() {
 			if in == nil || in.Const() != nil {
 				continue
 			}
-			if name := original(prep.Trace, in); !slices.ContainsFunc(l.Inputs, func(p verify.Pair) bool { return p.Float == name }) {
+			if name := original(prep, in); !slices.ContainsFunc(l.Inputs, func(p verify.Pair) bool { return p.Float == name }) {
 				l.Inputs = append(l.Inputs, verify.Pair{Float: name})
 			}
 		}
@@ -65,7 +65,7 @@ func equalised(prep *plan.Prepared, p *plan.Plan) (map[string]*onnx.Node, map[st
 			if was == nil {
 				continue // in a subgraph, where no layers are
 			}
-			name := original(prep.Trace, was)
+			name := original(prep, was)
 			before := scaled[name]
 			scaled[name] = func(t *onnx.Tensor) *onnx.Tensor {
 				if before != nil {
@@ -78,9 +78,12 @@ func equalised(prep *plan.Prepared, p *plan.Plan) (map[string]*onnx.Node, map[st
 	return nodes, scaled
 }
 
-// original returns the input model's name for a tensor; "" when it has none.
-func original(t *rewrite.Trace, v *onnx.Value) string {
-	names := t.Names(v)
+// original returns the input model's name for a tensor, as its nodes take it; "" when it has none.
+func original(prep *plan.Prepared, v *onnx.Value) string {
+	if name := prep.Existing.Name(v); name != "" {
+		return name
+	}
+	names := prep.Trace.Names(v)
 	if slices.Contains(names, v.Name()) {
 		return v.Name()
 	}

@@ -131,6 +131,9 @@ func Quantize(ctx context.Context, m *onnx.Model, o Options) (*Result, error) {
 	}
 	r := &Result{Plan: p, Found: found, Check: s.check, NotMeasured: s.notMeasured}
 	if !p.Quantizes() {
+		if kept, _ := p.Kept(); kept > 0 {
+			return r, fmt.Errorf("%w: the model already is, in %d nodes, which would be kept as they are", ErrNothing, kept)
+		}
 		return r, ErrNothing
 	}
 
@@ -333,7 +336,7 @@ func (o Options) samples(ctx context.Context, prep *plan.Prepared) (samples, err
 	if s.calibration != nil {
 		return s, nil
 	}
-	s.probes, s.program, s.notMeasured = probes(ctx, prep.Model, o.Feeding, o.Threads)
+	s.probes, s.program, s.notMeasured = probes(ctx, prep.Reference(), o.Feeding, o.Threads)
 	if err := s.notMeasured; errors.Is(err, data.ErrBadOption) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return s, err
 	}

@@ -25,13 +25,13 @@ func (m *planner) correctNew() error {
 }
 
 func (m *planner) correctThose(which func(*Site) bool) error {
-	if m.layout == nil || m.stats == nil {
+	if m.layout == nil || m.Calibration == nil {
 		return nil
 	}
 	var sites []*Site
 	var inputs []string
 	for _, s := range m.sites {
-		if m.layout.static[s.Node] && s.Node.Is("Conv", "Gemm") && which(s) {
+		if m.layout.static[s.Node] && s.Node.Is("Conv", "Gemm") && s.Kept == nil && which(s) {
 			sites = append(sites, s)
 			inputs = append(inputs, s.Node.Input(s.Input()).Name())
 			if _, err := m.weights(s); err != nil {

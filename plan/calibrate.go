@@ -2,12 +2,16 @@ package plan
 
 import (
 	"context"
+	"errors"
 
 	"github.com/zqonnx/zqonnx/data"
 	"github.com/zqonnx/zqonnx/engine"
 	"github.com/zqonnx/zqonnx/onnx"
 	"github.com/zqonnx/zqonnx/quantize"
 )
+
+// errNoData is the error of a tensor for which there is neither a range in the model nor data to find one in.
+var errNoData = errors.New("weights stored in 8 bits, computed in float: the model has no range")
 
 // statistics are what calibration gathers: a collector for every watched tensor, by name.
 type statistics map[string]quantize.Collector

@@ -70,6 +70,8 @@ func (m *planner) mode(s *Site) Mode {
 func (m *planner) wished(s *Site) Form {
 	f, ok := m.asked[s]
 	switch {
+	case s.Kept != nil:
+		return usual
 	case ok:
 		return f
 	case s.Kind == Table:

@@ -55,7 +55,8 @@ type Node struct {
 	Scheme Scheme `json:"scheme"`
 	// Weights says how constant inputs are stored; nil when none is quantized.
 	Weights *Weights `json:"weights,omitempty"`
-	// Activations are the parameters of the tensors that a Static node takes or gives in integers, by tensor name.
+	// Activations are the parameters of the tensors that a Static node takes or gives in integers, by tensor name; of another
+	// node, those of the inputs that it takes through QuantizeLinear and DequantizeLinear, as it did before.
 	Activations map[string]Activation `json:"activations,omitempty"`
 	Reason      Reason                `json:"reason"`
 }
@@ -91,14 +92,28 @@ type Reason struct {
 	Numbers map[string]float64 `json:"numbers,omitempty"`
 }
 
-// Quantizes reports whether any node is anything but float.
+// Quantizes reports whether any node becomes anything that it is not.
 func (p *Plan) Quantizes() bool {
 	for _, n := range p.Nodes {
-		if n.Scheme != Float {
+		if n.Scheme != Float && n.Scheme != Fused && n.Reason.ID != alreadyQuantized {
 			return true
 		}
 	}
 	return false
+}
+
+// Kept counts the nodes that the model came with quantized, and those of them of which that was only a part.
+func (p *Plan) Kept() (kept, parts int) {
+	for _, n := range p.Nodes {
+		switch n.Reason.ID {
+		case completed:
+			parts++
+			fallthrough
+		case alreadyQuantized:
+			kept++
+		}
+	}
+	return kept, parts
 }
 
 // Node returns the decision for the node of that key; nil when the plan has none.
@@ -174,7 +189,7 @@ func (n *Node) check() error {
 	case Static, Dynamic, Token, WeightOnly:
 		if w := n.Weights; w != nil {
 			r, ok := quantize.RoundingNamed(w.Rounding)
-			if !ok || w.Axis < -1 {
+			if !ok && w.Rounding != Keeps || w.Axis < -1 {
 				return fmt.Errorf("weights along axis %d, rounding %q are unknown", w.Axis, w.Rounding)
 			}
 			if err := w.check(); err != nil {

@@ -62,6 +62,7 @@ type planner struct {
 	sites  []*Site
 	site   map[*onnx.Node]*Site
 	keys   map[*onnx.Node]string
+	kept   Existing // what the model came with, and what follows from it
 	layout *layout
 	params map[*onnx.Value]Activation
 	stats  statistics
@@ -116,6 +117,9 @@ func newPlanner(ctx context.Context, prep *Prepared, o Options) *planner {
 		o.Progress = func(string, int, int) {}
 	}
 	o.Equalize = cmp.Or(o.Equalize, EqualizeAuto)
+	if prep.Existing.Reference != nil {
+		o.Equalize = EqualizeNone // the scales that the model came with fit its tensors as they are
+	}
 	o.Weights.Type = cmp.Or(o.Weights.Type, usual.Type)
 	o.Weights.Storage = cmp.Or(o.Weights.Storage, "auto")
 	if o.Weights.Storage == QDQ && !raises(prep.Model) {
@@ -127,7 +131,7 @@ func newPlanner(ctx context.Context, prep *Prepared, o Options) *planner {
 		prep = &private
 	}
 	m := &planner{
-		Options: o, ctx: ctx, prep: prep, graph: prep.Model.Graph, sites: Survey(prep.Model), site: map[*onnx.Node]*Site{},
+		Options: o, ctx: ctx, prep: prep, graph: prep.Model.Graph, sites: prep.Survey(), site: map[*onnx.Node]*Site{},
 		scheme: map[*Site]Scheme{}, why: map[*onnx.Node]Reason{}, float: map[*onnx.Value]bool{},
 		params: map[*onnx.Value]Activation{}, simW: map[*Site]change{}, weightValues: map[int][]float32{}, keys: prep.Model.Graph.Keys(),
 		cheaper: map[*Site]float64{}, unpaid: map[*Site]Reason{}, sqnr: map[string]float64{}, guarded: map[*onnx.Value]Reason{}, correction: map[*Site][]float32{}, asked: map[*Site]Form{}, coarse: map[*Site]Reason{}, formed: map[*Site]Form{}, rounding: map[*Site]string{}, learned: map[*Site]map[string]*quantize.Weights{},
@@ -135,6 +139,7 @@ func newPlanner(ctx context.Context, prep *Prepared, o Options) *planner {
 	for _, s := range m.sites {
 		m.site[s.Node] = s
 	}
+	m.kept = prep.Existing.derived(m.Target, m.graph)
 	return m
 }
 
@@ -197,7 +202,7 @@ func (m *planner) measureShapes() error {
 		}
 	}
 	var err error
-	m.runner, err = newRunner(m.ctx, m.prep.Model, m.Program, set, m.Guard.Samples, m.Threads, watch)
+	m.runner, err = newRunner(m.ctx, m.prep.Reference(), m.Program, set, m.Guard.Samples, m.Threads, watch)
 	return err
 }
 
@@ -226,9 +231,11 @@ func (m *planner) initial(s *Site) Scheme {
 		return WeightOnly // blocks are for products in float
 	case s.Kind == Recurrent && mode != ModeFloat:
 		return Dynamic
-	case (s.Kind == Conv || s.Kind == Product) && m.Calibration != nil && (mode == ModeAuto || mode == ModeStatic) &&
-		s.Node.Graph() == m.graph && biasIsConstant(s.Node):
+	case (s.Kind == Conv || s.Kind == Product) && s.Node.Graph() == m.graph && biasIsConstant(s.Node) &&
+		(m.keptInput(s) || (m.Calibration != nil || m.kept.Reference != nil) && (mode == ModeAuto || mode == ModeStatic)):
 		return Static
+	case m.keptInput(s) || s.Kept != nil && s.Kept.Zeros != nil:
+		return WeightOnly
 	case s.Kind == Product && mode == ModeDynamic:
 		return Dynamic
 	case s.Kind == Product && mode != ModeFloat && mode != ModeStatic:
@@ -249,7 +256,7 @@ func biasIsConstant(n *onnx.Node) bool {
 // placeStatic lays out the integer regions, calibrates their tensors, breaks them up where ranges do not fit
 // together and gives those up that would be slower than float.
 func (m *planner) placeStatic() error {
-	if m.Calibration == nil {
+	if m.Calibration == nil && m.kept.Reference == nil {
 		return nil
 	}
 	for {
@@ -258,7 +265,7 @@ func (m *planner) placeStatic() error {
 		if err != nil {
 			return err
 		}
-		if complete && !m.splitConcats() && !m.dropUnpaid() {
+		if complete && !m.splitScales() && !m.splitConcats() && !m.dropUnpaid() {
 			return m.joinRanges()
 		}
 	}
@@ -270,14 +277,17 @@ func (m *planner) lay() {
 	for _, s := range m.sites {
 		if m.open(s) && m.scheme[s] == Static {
 			allowed[s.Node] = true
-			follows[s.Node] = s.Kind == Product && m.mode(s) != ModeStatic
+			follows[s.Node] = s.Kind == Product && m.mode(s) != ModeStatic && !m.keptInput(s)
 		}
 	}
 	for n, why := range m.why {
 		barred[n] = why.ID != ""
 	}
 	for {
-		m.layout = place(m.Target, m.graph, allowed, follows, barred, m.float)
+		m.layout = place(m.Target, &m.kept, m.graph, allowed, follows, barred, m.float)
+		if m.endInFloat() {
+			continue
+		}
 		v, n := m.layout.trap()
 		if v == nil {
 			break
@@ -315,7 +325,7 @@ func (m *planner) form(s *Site) Form {
 
 // fallback is the scheme of a site that cannot be static.
 func (m *planner) fallback(s *Site) Scheme {
-	if s.Kind == Product && m.mode(s) == ModeAuto && m.wished(s).Block == 0 {
+	if s.Kind == Product && m.mode(s) == ModeAuto && m.wished(s).Block == 0 && !m.keptInput(s) && (s.Kept == nil || s.Kept.Zeros == nil) {
 		return Token
 	}
 	return WeightOnly
@@ -325,15 +335,12 @@ func (m *planner) fallback(s *Site) Scheme {
 //
 // A tensor that has no range, because it was never computed or holds NaN, stays float; then the result is false.
 func (m *planner) calibrateTensors() (complete bool, err error) {
-	if m.stats == nil {
+	if m.stats == nil && m.Calibration != nil {
 		var names []string
 		for _, v := range m.layout.tensors {
-			if v.Const() == nil {
+			if v.Const() == nil && !m.kept.has(v) {
 				names = append(names, v.Name())
 			}
-		}
-		if len(names) == 0 {
-			return true, nil
 		}
 		m.stats, err = calibrate(m.ctx, m.runner.program, m.Calibration, m.Range, names, func(i, n int) { m.Progress("calibrating", i, n) })
 		if err != nil {
@@ -351,7 +358,7 @@ const maxConcatRatio = 8
 func (m *planner) splitConcats() bool {
 	found := false
 	for n := range m.graph.Nodes() {
-		if !m.layout.static[n] || !n.Is("Concat") {
+		if !m.layout.static[n] || !n.Is("Concat") || m.kept.has(n.Output(0)) {
 			continue
 		}
 		lo, hi := float32(math.Inf(1)), float32(0)
@@ -527,6 +534,7 @@ func (m *planner) plan() *Plan {
 		case d.Reason.ID == "":
 			d.Reason = whyFloat(m.Target, n)
 		}
+		m.tellOrigin(n, &d)
 		if s != nil && d.Scheme != Float {
 			d.Weights = m.decided(s)
 			if r, ok := m.coarse[s]; ok {
@@ -540,6 +548,9 @@ func (m *planner) plan() *Plan {
 
 // decided says how a site's weights are quantized.
 func (m *planner) decided(s *Site) *Weights {
+	if s.Kept != nil {
+		return &Weights{Form: usual, Axis: s.Kept.Axis, Rounding: Keeps}
+	}
 	w := m.stored(s, m.rounding[s])
 	w.Correction = m.correction[s]
 	if q := m.learned[s][m.rounding[s]]; q != nil {

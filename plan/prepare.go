@@ -20,6 +20,8 @@ type Prepared struct {
 	// Halves are the half-precision types that the input model stores constants in. Their arithmetic is float32 now: no target
 	// has another.
 	Halves []onnx.DataType
+	// Existing is the quantization that the input model has; Model is without it.
+	Existing Existing
 }
 
 // Prepare makes the copy. It is deterministic: a plan made on one Prepared fits every other of the same model.
@@ -62,7 +64,41 @@ func Prepare(m *onnx.Model, opset int64) (*Prepared, error) {
 		p.Log = append(p.Log, fmt.Sprintf("opset raised from %d to %d", from, to))
 	}
 	log := func(pass, message string) { p.Log = append(p.Log, pass+": "+message) }
-	return p, prepare.Float32Passes.Run(&rewrite.Context{Trace: p.Trace, Log: log}, m)
+	c := &rewrite.Context{Trace: p.Trace, Log: log}
+	if err := prepare.Float32Passes.Run(c, m); err != nil {
+		return nil, err
+	}
+	p.Existing = absorb(c, m)
+	return p, nil
+}
+
+// Reference returns the model that p is measured against: with the quantization that it came with.
+func (p *Prepared) Reference() *onnx.Model {
+	if p.Existing.Reference != nil {
+		return p.Existing.Reference
+	}
+	return p.Model
+}
+
+// Survey finds the sites of the model, and what they came with.
+func (p *Prepared) Survey() []*Site {
+	sites := Survey(p.Model)
+	for _, s := range sites {
+		for i := range s.Inputs {
+			k := p.Existing.Constants[s.Weight(i)]
+			if k == nil {
+				continue
+			}
+			if len(s.Inputs) == 1 {
+				s.Kept = k.Weights
+			}
+			s.Refused = Reason{}
+			if why := s.unusable(); why != "" {
+				s.Refused = Reason{ID: alreadyQuantized, Text: why}
+			}
+		}
+	}
+	return sites
 }
 
 // possible reports whether there can be a tensor of the type: its fixed sizes alone must not exceed what can be counted.

@@ -14,6 +14,7 @@ import (
 type family struct {
 	tensors []*onnx.Value
 	sources []*onnx.Value // whose values these have
+	known   *Activation   // that the model came with; nil: to be found
 	fixed   float32       // of an operator that sets the range itself, 0…fixed; 0: none
 	bound   float32       // of the least Clip that vanished into a tensor's QuantizeLinear; 0: none
 	floor   bool          // a Relu or Clip did, so that codes must begin at 0
@@ -28,6 +29,9 @@ func (l *layout) families() []*family {
 		f := of[source]
 		if f == nil {
 			f = &family{sources: []*onnx.Value{source}}
+			if a, ok := l.kept.params[source]; ok {
+				f.known = &a
+			}
 			if n := l.maker(source); n != nil {
 				follower := l.follower(n)
 				f.fixed, f.bound, f.floor = l.rule(n).Range, upper(follower), follower != nil
@@ -48,6 +52,11 @@ func (m *planner) ownRanges() (complete bool, err error) {
 	for _, f := range m.layout.families() {
 		a, err := m.rangeOf(f, m.Range)
 		switch {
+		case errors.Is(err, errNoData):
+			for _, v := range f.tensors {
+				m.float[v], m.guarded[v] = true, Reason{ID: "stored-no-data", Text: err.Error()}
+			}
+			complete = false
 		case errors.Is(err, quantize.ErrNonFinite), errors.Is(err, quantize.ErrNoValues):
 			for _, v := range f.tensors {
 				m.float[v], m.guarded[v] = true, Reason{ID: "no-range", Text: err.Error()}
@@ -70,6 +79,9 @@ func (m *planner) set(f *family, a Activation) {
 
 // rangeOf returns the parameters of a family by a rule.
 func (m *planner) rangeOf(f *family, rule quantize.RangeRule) (Activation, error) {
+	if f.known != nil {
+		return *f.known, nil
+	}
 	if f.fixed > 0 {
 		return Activation{Type: "uint8", Scale: f.fixed / 256, Range: [2]float32{0, f.fixed}}, nil
 	}
@@ -109,6 +121,9 @@ func (m *planner) seen(tensors []*onnx.Value) ([]quantize.Collector, error) {
 	for i, v := range tensors {
 		t := v.Const()
 		if t == nil {
+			if m.Calibration == nil {
+				return nil, fmt.Errorf("%w of %q: --calib would give it", errNoData, v.Name())
+			}
 			if all[i] = m.stats[v.Name()]; all[i] == nil {
 				return nil, fmt.Errorf("tensor %q was not calibrated", v.Name())
 			}
@@ -154,6 +169,10 @@ func (m *planner) join(families []*family) ([]*family, error) {
 			continue
 		}
 		into := of[n.Output(0)]
+		known := func(v *onnx.Value) bool { return of[v].known != nil }
+		if known(n.Output(0)) || slices.ContainsFunc(n.Inputs(), known) {
+			continue
+		}
 		var sources []*onnx.Value
 		for _, v := range n.Inputs() {
 			sources = append(sources, of[v].sources...)

@@ -70,6 +70,9 @@ func (m *planner) dropUnpaid() bool {
 	}
 	found := false
 	for _, r := range m.layout.regions() {
+		if slices.ContainsFunc(r.tensors, m.kept.has) { // the model is quantized there already
+			continue
+		}
 		float, static := m.regionCost(r)
 		if static <= float {
 			continue

@@ -67,7 +67,7 @@ func TestRegions(t *testing.T) {
 		allowed[n] = n.Is("Conv")
 	}
 	var got []string
-	for _, r := range place(target.Targets[0], prep.Model.Graph, allowed, nil, nil, nil).regions() {
+	for _, r := range place(target.Targets[0], &Existing{}, prep.Model.Graph, allowed, nil, nil, nil).regions() {
 		var names, tensors []string
 		for _, n := range r.nodes {
 			names = append(names, n.Name)

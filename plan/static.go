@@ -13,6 +13,7 @@ import (
 // from the target's table: what would not fuse is not placed.
 type layout struct {
 	target *target.Target
+	kept   *Existing
 	// float names the tensors that must stay float, on the guard's word.
 	float map[*onnx.Value]bool
 	// static has the nodes with an integer kernel and those that move codes.
@@ -25,8 +26,8 @@ type layout struct {
 
 // place lays out the graph around the weighted nodes. allowed says which of them may run in integers; those in follows only
 // do so where their input comes from integers; barred nodes of any operator stay float.
-func place(t *target.Target, g *onnx.Graph, allowed, follows, barred map[*onnx.Node]bool, float map[*onnx.Value]bool) *layout {
-	l := &layout{target: t, float: float, static: map[*onnx.Node]bool{}, fused: map[*onnx.Node]*onnx.Node{}}
+func place(t *target.Target, kept *Existing, g *onnx.Graph, allowed, follows, barred map[*onnx.Node]bool, float map[*onnx.Value]bool) *layout {
+	l := &layout{target: t, kept: kept, float: float, static: map[*onnx.Node]bool{}, fused: map[*onnx.Node]*onnx.Node{}}
 	for n := range g.Nodes() {
 		if barred[n] {
 			continue
@@ -63,13 +64,19 @@ func (l *layout) rule(n *onnx.Node) target.Rule {
 	if n.Domain != "" && n.Domain != "ai.onnx" {
 		return target.Rule{Op: n.Op}
 	}
+	if l.kept.bends(n) {
+		return l.target.Rule("LeakyRelu") // with slope 0
+	}
 	return l.target.Rule(n.Op)
 }
+
+// moves reports whether a node only moves codes.
+func (l *layout) moves(n *onnx.Node) bool { return l.rule(n).Support == target.Moving }
 
 // fuse finds the Relu and Clip nodes that can vanish into the node before them.
 func (l *layout) fuse(g *onnx.Graph) {
 	for n := range g.Nodes() {
-		if l.rule(n).Support != target.Absorbed || !bounded(n) {
+		if l.rule(n).Support != target.Absorbed || !bounded(n) || l.kept.stays(n) {
 			continue
 		}
 		p, i := n.Input(0).Producer()
@@ -140,6 +147,9 @@ func (l *layout) operands(n *onnx.Node) []int {
 	case target.Weighted, target.Moving:
 		return []int{0}
 	case target.Integer:
+		if l.kept.bends(n) {
+			return []int{0}
+		}
 		var in []int
 		for i := range n.Inputs() {
 			in = append(in, i)
@@ -151,7 +161,7 @@ func (l *layout) operands(n *onnx.Node) []int {
 
 // takes reports whether node u.Node takes its input u.Index as codes.
 func (l *layout) takes(u onnx.Use) bool {
-	return l.static[u.Node] && slices.Contains(l.operands(u.Node), u.Index)
+	return l.static[u.Node] && slices.Contains(l.operands(u.Node), u.Index) || u.Node.Is("QuantizeLinear") && l.kept.has(u.Node.Input(0))
 }
 
 // stands reports whether a node may stay in the layout.
@@ -173,8 +183,9 @@ func (l *layout) stands(n *onnx.Node, follows bool) bool {
 			}
 		}
 	}
+	mayEnd := rule.FloatOut && l.kept.pairs[onnx.Use{Node: n}] // the model says that its input is codes
 	for _, o := range n.Outputs() {
-		if o != nil && (l.float[o] || !isFloat32(o)) || l.float[l.end(n)] && !rule.FloatOut { // no floats: positions of MaxPool
+		if o != nil && (l.float[o] && !mayEnd || !isFloat32(o)) || l.float[l.end(n)] && !rule.FloatOut { // no floats: positions of MaxPool
 			return false
 		}
 	}
@@ -209,7 +220,7 @@ func (l *layout) stands(n *onnx.Node, follows bool) bool {
 // conclude that it may quantize the weights itself, per tensor. It returns the node's input, which must stay float.
 func (l *layout) trap() (*onnx.Value, *onnx.Node) {
 	for _, v := range l.tensors {
-		if l.maker(v) == nil {
+		if l.maker(v) == nil || l.kept.has(v) { // what the model has is not undone
 			continue
 		}
 		for _, u := range v.Uses() {
@@ -268,7 +279,7 @@ func (l *layout) coded(n *onnx.Node, v *onnx.Value) bool {
 func (l *layout) source(v *onnx.Value) *onnx.Value {
 	for {
 		m := l.maker(v)
-		if m == nil || l.rule(m).Support != target.Moving {
+		if m == nil || !l.moves(m) {
 			return v
 		}
 		v = m.Input(0)

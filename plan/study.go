@@ -20,7 +20,9 @@ type Study struct {
 // NewStudy makes ready to study a plan of a prepared model. Options are those that the plan was made with; they must have samples.
 func NewStudy(ctx context.Context, prep *Prepared, p *Plan, o Options) (*Study, error) {
 	private := *prep
-	private.Model = prep.Model.Clone() // whose constants are scaled
+	if len(p.Equalised) > 0 {
+		private.Model = prep.Model.Clone() // whose constants are scaled
+	}
 	m := newPlanner(ctx, &private, o)
 	m.choose()
 	if err := m.takeOver(p); err != nil {
@@ -44,7 +46,7 @@ func (m *planner) takeOver(p *Plan) error {
 		m.Program = nil // of the model before
 	}
 	m.equalised = p.Equalised
-	l := &layout{target: m.Target, float: m.float, static: map[*onnx.Node]bool{}, fused: map[*onnx.Node]*onnx.Node{}}
+	l := &layout{target: m.Target, kept: &m.kept, float: m.float, static: map[*onnx.Node]bool{}, fused: map[*onnx.Node]*onnx.Node{}}
 	for n := range m.graph.AllNodes() {
 		d := p.Node(m.keys[n])
 		if d == nil {
@@ -75,7 +77,7 @@ func (m *planner) takeOver(p *Plan) error {
 			}
 		}
 	}
-	if m.Calibration != nil {
+	if m.Calibration != nil || m.kept.Reference != nil {
 		m.layout, m.stats = l, statistics{}
 	}
 	return nil

@@ -30,6 +30,8 @@ type Site struct {
 	// Inputs are the positions of the constant operands and Axes the axis of each whose channels have a scale of their own.
 	Inputs []int
 	Axes   []int
+	// Kept are the weights that the model came with as codes; nil for floats.
+	Kept *quantize.Weights
 	// Refused says why the weights cannot be quantized, or are not worth it (Small); empty when they are.
 	Refused Reason
 }
@@ -240,6 +242,9 @@ func (s *Site) shape(i int) (dims []int64, axis int) {
 // QuantizeSite quantizes constant operand i of a site as w says; where w is nil, along its own axis with the site's rounding.
 // Weights of recurrent nodes are quantized as the matrix [directions·rows, K].
 func QuantizeSite(s *Site, i int, w *Weights) (*quantize.Weights, error) {
+	if s.Kept != nil {
+		return s.Kept, nil
+	}
 	if w == nil {
 		w = &Weights{Form: usual, Axis: s.Axes[i], Rounding: s.Rounding()}
 	}

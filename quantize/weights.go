@@ -68,6 +68,17 @@ func (q *Weights) round(w []float32, c, from, to int) {
 	Quantize(q.Codes[from:to], w[from:to], Params{Scale: q.Scales[c]}, q.Grid)
 }
 
+// Round rounds w, of q's shape, to codes by the scales and zero points of whole channels.
+func (q *Weights) Round(w []float32) {
+	layoutOf(q.Dims, q.Axis).each(func(c, from, to int) {
+		p := Params{Scale: q.Scales[c]}
+		if q.Zeros != nil {
+			p.ZeroPoint = int32(q.Zeros[c])
+		}
+		Quantize(q.Codes[from:to], w[from:to], p, q.Grid)
+	})
+}
+
 // setScale gives a channel another scale and rounds its codes anew from w.
 func (q *Weights) setScale(w []float32, channel int, scale float32) {
 	q.Scales[channel] = scale

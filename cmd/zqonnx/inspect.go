@@ -125,17 +125,12 @@ func inspect(in *input, t *target.Target) *inspection {
 	for _, o := range m.Opsets {
 		i.Opsets[cmp.Or(o.Domain, "ai.onnx")] = o.Version
 	}
-	for n := range m.Graph.AllNodes() {
-		if isQuantized(n.Op) {
-			i.Quantized++
-		}
-	}
 	prepared := m
 	if prep, err := plan.Prepare(m, 0); err != nil {
 		i.NotPlanned = err.Error()
 	} else {
 		prepared = prep.Model
-		i.survey(prepared)
+		i.survey(prep)
 	}
 	i.Operators = operators(m, prepared, t)
 	if _, err := engine.Compile(m, engine.Options{}); err != nil {
@@ -154,12 +149,6 @@ func tensorInfos(values []*onnx.Value) []tensorInfo {
 		list = append(list, tensorInfo{v.Name(), typ})
 	}
 	return list
-}
-
-// isQuantized reports whether an operator exists in quantized models only.
-func isQuantized(op string) bool {
-	return strings.Contains(strings.ToLower(op), "quantize") || strings.HasPrefix(op, "QLinear") || strings.HasSuffix(op, "Integer") ||
-		slices.Contains([]string{"QGemm", "QAttention", "MatMulIntegerToFloat", "MatMulNBits"}, op)
 }
 
 // operators counts the operators of a model and of its prepared form, the most frequent first.
@@ -182,7 +171,7 @@ func operators(m, prepared *onnx.Model, t *target.Target) []operatorInfo {
 	}
 	list := []operatorInfo{}
 	for _, o := range byName {
-		if o.Prepared == 0 {
+		if o.Prepared == 0 && !plan.IsQuantized(o.Op) {
 			o.Target = "folded away before"
 		}
 		list = append(list, *o)
@@ -203,7 +192,7 @@ func operatorName(n *onnx.Node) string {
 // fate says what the target makes of a node's operator.
 func fate(t *target.Target, n *onnx.Node) string {
 	switch rule := t.Rule(n.Op); {
-	case isQuantized(n.Op):
+	case plan.IsQuantized(n.Op):
 		return "is quantized already"
 	case !isStandard(n):
 		return "not an operator of the ONNX standard"
@@ -256,9 +245,17 @@ func parameters(m *onnx.Model) []parameterInfo {
 }
 
 // survey finds the weights that can be quantized, in the normal form that planning sees.
-func (i *inspection) survey(prepared *onnx.Model) {
+func (i *inspection) survey(prep *plan.Prepared) {
+	for n := range prep.Model.Graph.AllNodes() {
+		if prep.Existing.Touches(n) {
+			i.Quantized++
+		}
+	}
 	byOp := map[string]*weightInfo{}
-	for _, s := range plan.Survey(prepared) {
+	for _, s := range prep.Survey() {
+		if s.Kept != nil {
+			continue
+		}
 		if s.Refused.ID != "" {
 			i.Refused = append(i.Refused, refusal{s.Key, s.Node.Op, s.Bytes(), s.Refused.ID, s.Refused.Text})
 			continue
@@ -346,7 +343,7 @@ func (i *inspection) write(w io.Writer, width int) error {
 	}
 	var notes []string
 	if i.Quantized > 0 {
-		notes = append(notes, fmt.Sprintf("%d nodes are quantized already.", i.Quantized))
+		notes = append(notes, fmt.Sprintf("Already quantized: %d nodes, whose scales and codes are kept.", i.Quantized))
 	}
 	if i.NotPlanned != "" {
 		notes = append(notes, "It cannot be quantized: "+i.NotPlanned)

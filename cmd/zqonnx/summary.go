@@ -66,6 +66,7 @@ func (j *quantizeJob) summarize() {
 	if found := j.result.Found; found != nil {
 		add("search", searchLines(found)...)
 	}
+	add("kept", kept(j.result.Plan)...)
 	add("left", guarded(j.result.Plan)...)
 	add("next", unused(j.result.Plan)...)
 	if j.report == nil {
@@ -151,6 +152,19 @@ func schemeCounts(p *plan.Plan) string {
 		}
 	}
 	return joined(words)
+}
+
+// kept says what the model came with.
+func kept(p *plan.Plan) []string {
+	kept, completed := p.Kept()
+	if kept == 0 {
+		return nil
+	}
+	text := fmt.Sprintf("already quantized: %d nodes, kept", kept)
+	if completed > 0 {
+		text += fmt.Sprintf(", %d of them completed", completed)
+	}
+	return []string{text + "; all is compared with the model as it came"}
 }
 
 // guarded lists what was measured or found to bear no quantization.

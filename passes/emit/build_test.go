@@ -172,7 +172,7 @@ func prepared(t testing.TB, m *onnx.Model) *plan.Prepared {
 func emitted(t testing.TB, prep *plan.Prepared, p *plan.Plan) *onnx.Model {
 	t.Helper()
 	check := func(_ rewrite.Pass, m *onnx.Model) error { return onnx.Check(m) }
-	if err := Passes(p, prep.Halves).Run(&rewrite.Context{Trace: prep.Trace, Check: check}, prep.Model); err != nil {
+	if err := Passes(p, prep).Run(&rewrite.Context{Trace: prep.Trace, Check: check}, prep.Model); err != nil {
 		t.Fatal(err)
 	}
 	return prep.Model

@@ -31,8 +31,12 @@ func (e *emitter) zeroPoint(g *onnx.Graph, z int32) *onnx.Value {
 	return e.constant(g, fmt.Sprintf("zp_%d", z), onnx.Scalar(uint8(z)))
 }
 
-// zeroPoints returns the zero points of weights, which are all 0. ONNX Runtime fuses no Gemm without them.
-func (e *emitter) zeroPoints(g *onnx.Graph, dims ...int64) *onnx.Value {
+// zeroPoints returns the zero points of weights, which are all 0 but in what a model came with. ONNX Runtime fuses no Gemm
+// without them.
+func (e *emitter) zeroPoints(g *onnx.Graph, of string, q *quantize.Weights, dims ...int64) *onnx.Value {
+	if q.Zeros != nil {
+		return e.constant(g, of+"_zp", onnx.Of(q.Zeros, dims...))
+	}
 	name := "weight_zp"
 	for _, d := range dims {
 		name += fmt.Sprintf("_%d", d)
@@ -119,7 +123,7 @@ func (e *emitter) store(v *onnx.Value, q *quantize.Weights, a arrangement, bits 
 	}
 	st := &stored{graph: g, name: name, dims: dims, weights: q}
 	st.hold(codes, bits)
-	st.scales, st.zeros = e.constant(g, name+"_scale", scales), e.zeroPoints(g, scales.Dims...)
+	st.scales, st.zeros = e.constant(g, name+"_scale", scales), e.zeroPoints(g, name, q, scales.Dims...)
 	return st
 }
 

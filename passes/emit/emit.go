@@ -16,12 +16,12 @@ import (
 // Apply carries p out on a prepared model, whose trace records where tensors went. Where p does not fit the model it says
 // why, and nothing was changed.
 func Apply(prep *plan.Prepared, p *plan.Plan) error {
-	return Passes(p, prep.Halves).Run(&rewrite.Context{Trace: prep.Trace}, prep.Model)
+	return Passes(p, prep).Run(&rewrite.Context{Trace: prep.Trace}, prep.Model)
 }
 
-// Passes is the table of passes that carry out a plan on one model, in order; halves are those of the plan.Prepared.
-func Passes(p *plan.Plan, halves []onnx.DataType) rewrite.Pipeline {
-	e := &emitter{plan: p, halves: halves}
+// Passes is the table of passes that carry out a plan on one model, in order.
+func Passes(p *plan.Plan, prep *plan.Prepared) rewrite.Pipeline {
+	e := &emitter{plan: p, prepared: prep}
 	return rewrite.Pipeline{
 		// First: it knows nodes and tensors by the names that prepare gave them.
 		e.pass("read-plan", "find the plan's nodes and tensors in the model; refuse a plan that does not fit", (*emitter).match),
@@ -38,6 +38,9 @@ func Passes(p *plan.Plan, halves []onnx.DataType) rewrite.Pipeline {
 		// Before store-weights, which takes the rest.
 		e.pass("quantize-products", "products with weights of few bits: com.microsoft.MatMulNBits, or DequantizeLinear in blocks", (*emitter).inFewBits),
 		e.pass("store-weights", "other constant weights as Mul(Cast(int8), scale), which the runtime folds when it loads the model", (*emitter).storeWeights),
+		e.pass("keep-constants", "constants that the model has as codes, where nothing else became of them, as DequantizeLinear again", (*emitter).keepConstants),
+		// Once all others are there.
+		e.pass("merge-codes", "what is quantized again as it was, as the codes that are there", (*emitter).mergeCodes),
 		prepare.RemoveDead, // the float weights
 		// After remove-dead: what is stored in 8 bits needs no other form.
 		e.pass("store-halves", "float32 constants in the float16 or bfloat16 that they came in, where that loses nothing, behind a Cast that the runtime folds", (*emitter).storeHalves),
@@ -69,10 +72,10 @@ func (e *emitter) pass(name, doc string, run func(*emitter) error) rewrite.Pass 
 
 // emitter is what the passes of one run share.
 type emitter struct {
-	plan    *plan.Plan
-	halves  []onnx.DataType // that constants of the input model were stored in
-	context *rewrite.Context
-	model   *onnx.Model
+	plan     *plan.Plan
+	prepared *plan.Prepared
+	context  *rewrite.Context
+	model    *onnx.Model
 
 	nodes     map[*onnx.Node]*plan.Node
 	sites     []*plan.Site  // those that the plan quantizes, in the order of the nodes of each graph

@@ -149,7 +149,7 @@ func checkLayer(t rapid.TB, l layer, o, k int64, typ string, block int) {
 				t.Fatalf("%s: %v", name, err)
 			}
 			check := func(_ rewrite.Pass, m *onnx.Model) error { return onnx.Check(m) }
-			if err := Passes(p, nil).Run(&rewrite.Context{Trace: prep.Trace, Check: check}, prep.Model); err != nil {
+			if err := Passes(p, prep).Run(&rewrite.Context{Trace: prep.Trace, Check: check}, prep.Model); err != nil {
 				t.Fatalf("%s: %v", name, err)
 			}
 			if err := sameWeights(prep.Model, s, form, want); err != nil {

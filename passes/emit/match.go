@@ -30,7 +30,7 @@ func (e *emitter) match() error {
 		byKey[key] = n
 	}
 	sites := map[*onnx.Node]*plan.Site{}
-	for _, s := range plan.Survey(e.model) {
+	for _, s := range e.prepared.Survey() {
 		sites[s.Node] = s
 	}
 	tensors := map[*onnx.Value]*coded{}
@@ -98,7 +98,11 @@ func (e *emitter) fits(n *onnx.Node, s *plan.Site, d *plan.Node) error {
 }
 
 func (e *emitter) weightsFit(s *plan.Site, w *plan.Weights) error {
-	switch {
+	switch kept := w.Rounding == plan.Keeps; {
+	case kept != (s.Kept != nil):
+		return fmt.Errorf("rounding %q is for weights that the model has as codes", plan.Keeps)
+	case kept && (w.Axis != s.Kept.Axis || w.Form != plan.Form{Type: "int8"} || len(w.Correction) > 0):
+		return fmt.Errorf("weights of type %q along axis %d: the model has them as int8 along axis %d, which are kept", w.Type, w.Axis, s.Kept.Axis)
 	case w.Axis != quantize.PerTensor && w.Axis != s.Axes[0]:
 		return fmt.Errorf("weights along axis %d: its channels lie along axis %d (%d: one scale for all)", w.Axis, s.Axes[0], quantize.PerTensor)
 	case w.Axis == quantize.PerTensor && w.Storage != plan.Plain && (w.Block > 0 || s.Kind == plan.Table || w.Storage != plan.Folded):
@@ -130,11 +134,8 @@ type coded struct {
 
 // tensors notes the tensors that node n takes or gives as codes.
 func (e *emitter) tensors(n *onnx.Node, d *plan.Node, known map[*onnx.Value]*coded) error {
-	if d.Scheme != plan.Static && d.Scheme != plan.Fused {
-		if len(d.Activations) > 0 {
-			return fmt.Errorf("scheme %q takes no parameters of activations", d.Scheme)
-		}
-		return nil
+	if (d.Scheme == plan.Token || d.Scheme == plan.Dynamic) && len(d.Activations) > 0 {
+		return fmt.Errorf("scheme %q takes no parameters of activations", d.Scheme)
 	}
 	missing := maps.Clone(d.Activations)
 	note := func(v *onnx.Value) (*coded, error) {
@@ -162,7 +163,10 @@ func (e *emitter) tensors(n *onnx.Node, d *plan.Node, known map[*onnx.Value]*cod
 		if err != nil {
 			return err
 		}
-		if c != nil && d.Scheme == plan.Static {
+		if c != nil && d.Scheme != plan.Static && v.Const() != nil {
+			return fmt.Errorf("scheme %q takes no codes of the constant %q", d.Scheme, v.Name())
+		}
+		if c != nil && d.Scheme != plan.Fused {
 			c.takers = append(c.takers, onnx.Use{Node: n, Index: i})
 		}
 	}
@@ -170,6 +174,9 @@ func (e *emitter) tensors(n *onnx.Node, d *plan.Node, known map[*onnx.Value]*cod
 		c, err := note(v)
 		if err != nil {
 			return err
+		}
+		if c != nil && d.Scheme != plan.Static && d.Scheme != plan.Fused {
+			return fmt.Errorf("scheme %q makes no codes of %q", d.Scheme, v.Name())
 		}
 		if c != nil {
 			c.made = true

@@ -56,7 +56,7 @@ func (e *emitter) gates(s *plan.Site, i int, w *plan.Weights) (*stored, error) {
 		return &stored{
 			codes:   g.AddConst(v.Name()+"_quantized", onnx.Of(codes, dims...)),
 			scales:  e.constant(g, v.Name()+"_scale", onnx.Of(q.Scales, directions, rows)),
-			zeros:   e.zeroPoints(g, directions, rows),
+			zeros:   e.zeroPoints(g, v.Name(), q, directions, rows),
 			weights: q,
 		}, nil
 	})

@@ -14,6 +14,20 @@ func (e *emitter) static() error {
 	if err := e.each(e.staticWeights, plan.Static); err != nil {
 		return err
 	}
+	for n, d := range e.nodes {
+		if !n.Is("Relu", "Clip") || d.Scheme != plan.Static && d.Scheme != plan.Fused {
+			continue
+		}
+		// What bounds it from above is where the codes behind it end. LeakyRelu has a kernel between codes; below 0 too.
+		if top := d.Activations[n.Output(0).Name()].Range[1]; d.Scheme == plan.Static || n.Is("Clip") && top > onnx.Data[float32](n.Input(2).Const())[0] {
+			n.Op = "Relu"
+			n.TrimInputs(1)
+		}
+		if d.Scheme == plan.Static {
+			n.Op = "LeakyRelu"
+			n.SetAttr(onnx.AttrF("alpha", 0))
+		}
+	}
 	for _, c := range e.coded {
 		if err := e.code(c); err != nil {
 			return fmt.Errorf("tensor %q: %w", c.value.Name(), err)

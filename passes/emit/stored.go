@@ -71,7 +71,7 @@ func (e *emitter) storeHalves() error {
 		if v.Const() == nil || v.Const().Len() < plan.MinWeights || v.IsInput() { // nil: no longer there
 			continue
 		}
-		for _, half := range e.halves {
+		for _, half := range e.prepared.Halves {
 			if t := prepare.Narrowed(v.Const(), half); t != nil {
 				storeHalf(v, t)
 				break
