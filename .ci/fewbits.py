@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 MODELS = ROOT / "testmodels"
 VERSION = tuple(int(x) for x in ort.__version__.split(".")[:2])
 SAMPLES = 16               # of the test data, run in both engines
-AGREE = 60                 # dB between the engines, at least
+AGREE = 60 if VERSION >= (1, 32) else 45   # dB between the engines, at least: ours rounds as the newest does
 CALIBRATION = 32           # samples
 
 # Schemes: what zqonnx is told besides, and whether it gets calibration data.
@@ -53,7 +53,7 @@ FORMS = [
     *(Form("stored", f"--weights {t} --block {b} --storage native --accuracy-level 4", (1, 20), "MatMulNBits") for t, b in (("int4", 16), ("uint4", 32))),
     *(Form("stored", f"--weights {t} --block 32 --storage native --accuracy-level 4", (1, 22), "MatMulNBits") for t in ("int8", "uint8")),
     *(Form("stored", f"--weights {t} --block 32 --storage native", (1, 27), "MatMulNBits") for t in ("int2", "uint2")),
-    *(Form("stored", f"--weights {t} --block {b} --storage qdq", (1, 21), "MatMulNBits") for t, b in (("int4", 32), ("uint4", 16))),
+    *(Form("stored", f"--weights {t} --block {b} --storage qdq", (1, 25), "MatMulNBits") for t, b in (("int4", 32), ("uint4", 16))),
 ]
 
 PRODUCTS = {"mlp-digits", "vit-digits"}      # whose matrices are large enough for few bits, and used once
@@ -187,7 +187,11 @@ def main():
             program("go", "build", "-C", ROOT, "-o", binary, "./cmd/zqonnx")
         b = Bench(binary, folder)
         for name in args.only or names:
-            model = Model(name, folder)
+            try:
+                model = Model(name, folder)
+            except Exception as e:                 # ONNX Runtime's have no common type
+                print(f"{name} does not load: {str(e).splitlines()[0][:200]}")
+                continue
             for form in FORMS:
                 if VERSION < form.since or args.flags not in form.flags or (SCHEMES[form.scheme][1] and model.stateful):
                     continue
