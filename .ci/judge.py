@@ -226,16 +226,20 @@ class Bench:
         return [task.run(session, feed) for feed in feeds]
 
     def bench(self, r, row, task, model):
+        times = judge("bench", task.model_path, model, "--seconds", self.args.seconds, *self.shapes(row.task, task))["files"]
+        r.latency = times[1]["min_ratio"]
+
+    def shapes(self, name, task):
+        """Options of the judge's bench: inputs as the task has them."""
         feed = next(iter(task.calibration(1)))
         options = []
-        for name, x in feed.items():
-            shape = (1, TOKENS[row.task]) if row.task in TOKENS else x.shape
+        for x, value in feed.items():
+            shape = (1, TOKENS[name]) if name in TOKENS else value.shape
             if shape:
-                options += ["--shape", f"{name}={','.join(map(str, shape))}"]
-            if x.size == 1 or x.dtype.kind in "iu" and x.min() == x.max():   # masks and types
-                options += ["--value", f"{name}={x.flat[0]}"]
-        times = judge("bench", task.model_path, model, "--seconds", self.args.seconds, *options)["files"]
-        r.latency = times[1]["min_ratio"]
+                options += ["--shape", f"{x}={','.join(map(str, shape))}"]
+            if value.size == 1 or value.dtype.kind in "iu" and value.min() == value.max():   # masks and types
+                options += ["--value", f"{x}={value.flat[0]}"]
+        return options
 
     def run_peer(self, row):
         """The same with onnxruntime.quantization as its manual says: preprocessed, dynamic without data, static with."""
