@@ -19,7 +19,7 @@ const (
 	Plain Storage = ""
 	// Folded: packed codes, which constant nodes unpack to int8 when the runtime loads the model.
 	Folded Storage = "folded"
-	// Native: the operand of MatMulNBits, which computes in float with the codes as they are.
+	// Native: the operand of MatMulNBits, which computes in float with the codes as they are, or of GatherBlockQuantized.
 	Native Storage = "native"
 	// QDQ: a tensor of few bits behind a DequantizeLinear in blocks, as the standard has it from opset 21 on.
 	QDQ Storage = "qdq"
@@ -58,7 +58,7 @@ const minPacked = 1024
 // Blocks of MatMulNBits are powers of two in this range: all that every version of ONNX Runtime computes rightly.
 const leastBlock, mostBlock = 16, 256
 
-// native reports whether MatMulNBits can hold the form.
+// native reports whether MatMulNBits, and but for 2 bits GatherBlockQuantized, can hold the form.
 func (f Form) native(row quantize.Format) bool {
 	return !row.Levels && (row.Bits == 4 || row.Bits == 8 || row.Bits == 2) &&
 		f.Block >= leastBlock && f.Block <= mostBlock && bits.OnesCount(uint(f.Block)) == 1
@@ -82,6 +82,9 @@ func (f Form) fit(s *Site, scheme Scheme) Form {
 	case s.Kind == Table:
 		if rewrite.Rank(s.Node.Input(1)) < 0 || len(s.Inputs) > 1 {
 			return usual
+		}
+		if f.Storage == Native && f.native(row) && row.Bits != 2 {
+			return Form{Type: f.Type, Block: f.Block, Storage: Native}
 		}
 	case s.Kind == Product && f.native(row):
 		if f.Storage == QDQ {

@@ -32,8 +32,8 @@ func (e *emitter) blocked(s *plan.Site, i int, w *plan.Weights) (*blocked, error
 		b := blockedOf(q)
 		g := v.Graph()
 		st := &stored{graph: g, name: v.Name(), weights: q, dims: []int64{b.channels, b.blocks, b.block}}
-		if w.Storage == plan.Native && s.Kind == plan.Product {
-			e.storeNative(st, b, w)
+		if w.Storage == plan.Native {
+			e.storeNative(st, b, w, s.Kind == plan.Table)
 			return st, nil
 		}
 		st.hold(q.Matrix(int(b.blocks*b.block)), bitsOf(w), b.channels)
@@ -130,20 +130,53 @@ func (e *emitter) blockedTable(s *plan.Site, d *plan.Node) error {
 }
 
 // storeNative makes the operands of MatMulNBits: codes [channels, blocks, bytes] counted from their least, the first in the low
-// bits, scales [channels·blocks], and zero points packed as the codes are, [channels, bytes].
-func (e *emitter) storeNative(st *stored, b *blocked, w *plan.Weights) {
+// bits, scales [channels·blocks], and zero points packed as the codes are, [channels·bytes]; or, for a table, those of
+// GatherBlockQuantized, which are matrices with a row for each channel.
+func (e *emitter) storeNative(st *stored, b *blocked, w *plan.Weights, table bool) {
 	q, bits, g := st.weights, bitsOf(w), st.graph
 	least := int8(q.Grid.Min)
 	if bits == 8 {
 		least = -128
 	}
-	size := int64(w.Block) // a channel shorter than its block has one, padded
-	codes := q.Matrix(int(b.blocks * size))
-	st.codes = g.AddConst(st.name+"_quantized", onnx.Of(dense(codes, int(size), bits, least), b.channels, b.blocks, size*int64(bits)/8))
-	st.scales = g.AddConst(st.name+"_scale", onnx.Of(q.Scales))
-	if q.Zeros != nil {
-		st.zeros = g.AddConst(st.name+"_zero_point", onnx.Of(dense(q.Zeros, int(b.blocks), bits, least)))
+	per := int64(8 / bits)
+	width := b.blocks * int64(w.Block) // a channel shorter than its block has one, padded
+	dims, rows := []int64{b.channels, b.blocks, int64(w.Block) / per}, []int64{b.channels * b.blocks}
+	if table {
+		width = (b.weights + per - 1) / per * per
+		dims, rows = []int64{b.channels, width / per}, []int64{b.channels, b.blocks}
 	}
+	st.codes = g.AddConst(st.name+"_quantized", onnx.Of(dense(q.Matrix(int(width)), int(width), bits, least), dims...))
+	st.scales = g.AddConst(st.name+"_scale", onnx.Of(q.Scales, rows...))
+	if q.Zeros != nil {
+		zeros := dense(q.Zeros, int(b.blocks), bits, least)
+		rows[len(rows)-1] = int64(len(zeros)) / (onnx.NumElements(rows) / rows[len(rows)-1])
+		st.zeros = g.AddConst(st.name+"_zero_point", onnx.Of(zeros, rows...))
+	}
+}
+
+// gatherBlocks replaces Gather(table, i) by GatherBlockQuantized, which knows codes of 4 and 8 bits.
+func (e *emitter) gatherBlocks(s *plan.Site, d *plan.Node) error {
+	n := s.Node
+	b, err := e.blocked(s, 0, d.Weights)
+	if err != nil {
+		return err
+	}
+	e.model.SetOpset("com.microsoft", 1)
+	in := []*onnx.Value{b.codes, n.Input(1), b.scales}
+	if b.zeros != nil {
+		in = append(in, b.zeros)
+	}
+	bits := int64(bitsOf(d.Weights))
+	v := n.Graph().InsertBefore(n, onnx.NodeSpec{
+		Op: "GatherBlockQuantized", Domain: "com.microsoft", Inputs: in, Outputs: []string{n.Output(0).Name() + "_rows"},
+		Attrs: []*onnx.Attribute{
+			onnx.AttrI("bits", bits), onnx.AttrI("block_size", int64(d.Weights.Block)), onnx.AttrI("gather_axis", 0), onnx.AttrI("quantize_axis", 1),
+		},
+	}).Output(0)
+	if b.weights*bits%8 != 0 {
+		v = e.slice(func(op, out string, in []*onnx.Value, attrs ...*onnx.Attribute) *onnx.Value { return e.before(n, op, out, in, attrs...) }, b.graph, v, b.weights)
+	}
+	return e.replace(n, v)
 }
 
 // dense packs rows of codes, counted from the least, into bytes.

@@ -133,9 +133,9 @@ func (c choice) plan(prep *plan.Prepared) *plan.Plan {
 				d.Weights.Form, d.Weights.Rounding = c.form, "rtn"
 				switch d.Weights.Storage {
 				case plan.Native, plan.QDQ:
-					if s.Kind != plan.Product {
+					if s.Kind != plan.Product && (s.Kind != plan.Table || d.Weights.Storage == plan.QDQ) {
 						d.Weights.Storage = plan.Folded
-					} else if d.Weights.Storage == plan.Native {
+					} else if d.Weights.Storage == plan.Native && s.Kind == plan.Product {
 						d.Weights.AccuracyLevel = 1
 					}
 				}

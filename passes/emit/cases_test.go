@@ -230,6 +230,9 @@ var tinies = []tiny{
 	{"matmul-native-int2", 13, fewBits(plan.WeightOnly, "int2", 16, plan.Native), matmul(3, 5, 40, 16)},
 	{"matmul-qdq-int4", 21, fewBits(plan.WeightOnly, "int4", 32, plan.QDQ), matmul(3, 5, 40, 16)},
 	{"gemm-qdq-uint4", 21, fewBits(plan.WeightOnly, "uint4", 16, plan.QDQ), gemm},
+	{"gather-native-int4", 13, fewBits(plan.WeightOnly, "int4", 16, plan.Native), func(b *builder) {
+		b.output(b.op("Gather", "rows", in(b.normal("table", 40, 21), b.inputOf("i", onnx.Int64, 2, 3)))) // an odd number of columns
+	}},
 	{"tied-table-native", 13, fewBits(plan.WeightOnly, "uint4", 16, plan.Native), func(b *builder) {
 		table := b.normal("table", 40, 32)
 		x := b.op("Gather", "x", in(table, b.inputOf("i", onnx.Int64, 5)))

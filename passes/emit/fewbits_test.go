@@ -87,8 +87,11 @@ func formsOf(kind plan.Kind, typ string, block int) []plan.Form {
 		return []plan.Form{{Type: typ}}
 	}
 	all := []plan.Form{{Type: typ, Block: block, Storage: plan.Folded}}
-	if kind == plan.Product && !f.Levels && 8%f.Bits == 0 && slices.Contains([]int{16, 32, 64, 128, 256}, block) {
+	switch native := !f.Levels && 8%f.Bits == 0 && slices.Contains([]int{16, 32, 64, 128, 256}, block); {
+	case native && kind == plan.Product:
 		all = append(all, plan.Form{Type: typ, Block: block, Storage: plan.Native, AccuracyLevel: 1}, plan.Form{Type: typ, Block: block, Storage: plan.QDQ})
+	case native && kind == plan.Table && f.Bits != 2:
+		all = append(all, plan.Form{Type: typ, Block: block, Storage: plan.Native})
 	}
 	return all
 }

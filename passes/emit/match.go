@@ -107,7 +107,7 @@ func (e *emitter) weightsFit(s *plan.Site, w *plan.Weights) error {
 		return fmt.Errorf("weights along axis %d: its channels lie along axis %d (%d: one scale for all)", w.Axis, s.Axes[0], quantize.PerTensor)
 	case w.Axis == quantize.PerTensor && w.Storage != plan.Plain && (w.Block > 0 || s.Kind == plan.Table || w.Storage != plan.Folded):
 		return fmt.Errorf("storage %q in blocks of %d needs channels, which one scale for all does not have", w.Storage, w.Block)
-	case (w.Storage == plan.Native || w.Storage == plan.QDQ) && s.Kind != plan.Product:
+	case w.Storage == plan.QDQ && s.Kind != plan.Product, w.Storage == plan.Native && s.Kind != plan.Product && s.Kind != plan.Table:
 		return fmt.Errorf("storage %q is for MatMul with a constant matrix behind and for Gemm without factors", w.Storage)
 	case w.Storage == plan.QDQ && e.model.Opset("") < blocksOpset:
 		return fmt.Errorf("storage %q needs opset %d, the model has %d", w.Storage, blocksOpset, e.model.Opset(""))

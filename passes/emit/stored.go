@@ -116,7 +116,10 @@ func (e *emitter) broadcastScales(st *stored) *onnx.Value {
 // tables replaces Gather(table, i) by Gather(codes, i) · Gather(row scales, i): the table is never float in memory.
 func (e *emitter) tables() error {
 	return e.each(func(s *plan.Site, d *plan.Node) error {
-		if d.Weights != nil && d.Weights.Storage != plan.Plain {
+		switch {
+		case d.Weights != nil && d.Weights.Storage == plan.Native:
+			return e.gatherBlocks(s, d)
+		case d.Weights != nil && d.Weights.Storage != plan.Plain:
 			return e.blockedTable(s, d)
 		}
 		n := s.Node
