@@ -174,7 +174,9 @@ func (e *emitter) gatherBlocks(s *plan.Site, d *plan.Node) error {
 		},
 	}).Output(0)
 	if b.weights*bits%8 != 0 {
-		v = e.slice(func(op, out string, in []*onnx.Value, attrs ...*onnx.Attribute) *onnx.Value { return e.before(n, op, out, in, attrs...) }, b.graph, v, b.weights)
+		v = e.slice(func(op, out string, in []*onnx.Value, attrs ...*onnx.Attribute) *onnx.Value {
+			return e.before(n, op, out, in, attrs...)
+		}, b.graph, v, b.weights)
 	}
 	return e.replace(n, v)
 }
