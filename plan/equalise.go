@@ -201,7 +201,7 @@ func (m *planner) scale(all []*equalisable) (undo func(), err error) {
 			delete(m.learned, s)
 		}
 	}
-	m.Program, m.stats = nil, nil
+	m.Program, m.stats, m.sqnr = nil, nil, map[string]float64{}
 	if err := m.measureShapes(); err != nil {
 		return nil, err
 	}

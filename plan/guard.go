@@ -26,11 +26,18 @@ var DefaultGuard = Guard{Samples: 8, Stands: 25, Margin: 12, Matters: 10, MaxFlo
 // integer nodes.
 type candidate struct {
 	name       string
+	state      string // what its change depends on beside the name: what was measured in another one says nothing of it
 	site       *Site
 	activation bool
 	tensor     *onnx.Value
 	change     change
 }
+
+// measured is the key of a candidate's figure.
+func (c candidate) measured() string { return c.name + "\x00" + c.state }
+
+// alone returns the SQNR in dB that was measured under a candidate alone.
+func (m *planner) alone(c candidate) float64 { return m.sqnr[c.measured()] }
 
 // guard measures the whole model; where it does not stand, what sticks out stays float, again and again, until the model
 // stands, nothing sticks out, or too much is float.
@@ -55,7 +62,7 @@ func (m *planner) guard() error {
 		}
 		var figures []float64
 		for _, c := range all {
-			if db := m.sqnr[c.name]; db < metric.MaxSQNR { // else it lies in a branch that no sample takes
+			if db := m.alone(c); db < metric.MaxSQNR { // else it lies in a branch that no sample takes
 				figures = append(figures, db)
 			}
 		}
@@ -64,7 +71,7 @@ func (m *planner) guard() error {
 		}
 		median := medianOf(figures)
 		culprits := slices.DeleteFunc(all, func(c candidate) bool {
-			return !(m.sqnr[c.name] < median-m.Guard.Margin && m.sqnr[c.name] < whole+m.Guard.Matters)
+			return !(m.alone(c) < median-m.Guard.Margin && m.alone(c) < whole+m.Guard.Matters)
 		})
 		if len(culprits) == 0 {
 			return nil
@@ -72,8 +79,8 @@ func (m *planner) guard() error {
 		for _, c := range culprits {
 			m.release(c, Reason{
 				ID:      "guard",
-				Text:    fmt.Sprintf("alone, the quantized %s would leave the outputs %.1f dB; the median of all is %.1f dB", c.name, m.sqnr[c.name], median),
-				Numbers: map[string]float64{"sqnr_db": round(m.sqnr[c.name]), "median_db": round(median), "whole_db": round(whole)},
+				Text:    fmt.Sprintf("alone, the quantized %s would leave the outputs %.1f dB; the median of all is %.1f dB", c.name, m.alone(c), median),
+				Numbers: map[string]float64{"sqnr_db": round(m.alone(c)), "median_db": round(median), "whole_db": round(whole)},
 			})
 		}
 		if m.layout != nil {
@@ -125,7 +132,7 @@ func (m *planner) measureEach(all []candidate) error {
 	var open []candidate
 	var changes []change
 	for _, c := range all {
-		if _, ok := m.sqnr[c.name]; !ok {
+		if _, ok := m.sqnr[c.measured()]; !ok {
 			open, changes = append(open, c), append(changes, c.change)
 		}
 	}
@@ -135,7 +142,7 @@ func (m *planner) measureEach(all []candidate) error {
 		return err
 	}
 	for i, c := range open {
-		m.sqnr[c.name] = db[i]
+		m.sqnr[c.measured()] = db[i]
 	}
 	return nil
 }
@@ -173,7 +180,7 @@ func (m *planner) economise() error {
 	if err := m.measureEach(offers); err != nil {
 		return err
 	}
-	noise := func(c candidate) float64 { return mathf.Pow64(10, -m.sqnr[c.name]/10) }
+	noise := func(c candidate) float64 { return mathf.Pow64(10, -m.alone(c)/10) }
 	slices.SortStableFunc(offers, func(a, b candidate) int {
 		switch x, y := noise(a)/m.cheaper[a.site], noise(b)/m.cheaper[b.site]; {
 		case x < y:

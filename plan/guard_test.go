@@ -198,3 +198,55 @@ func TestEconomise(t *testing.T) {
 		})
 	}
 }
+
+// A candidate whose change is another one now is measured anew; the others' figures stand.
+func TestGuardMeasuresAnew(t *testing.T) {
+	s, _ := studied(t, mixed, ModeStatic, one)
+	m := s.m
+	m.Guard, m.Progress = DefaultGuard, func(string, int, int) {}
+	figures := func() map[string]float64 {
+		t.Helper()
+		all, err := m.simulation()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := m.measureEach(all); err != nil {
+			t.Fatal(err)
+		}
+		db := map[string]float64{}
+		for _, c := range all {
+			db[c.name] = m.alone(c)
+		}
+		return db
+	}
+	before, measured := figures(), len(m.sqnr)
+	v := m.graph.Value("r")
+	a := m.params[v]
+	a.Scale *= 4
+	m.params[v] = a
+	site := m.sites[0]
+	m.correction[site] = make([]float32, 8)
+	m.correction[site][3] = 1
+	m.simulateBias(site)
+	after := figures()
+	if len(m.sqnr) != measured+2 {
+		t.Errorf("%d candidates were measured again, want 2", len(m.sqnr)-measured)
+	}
+	for name, db := range before {
+		lost := db - after[name]
+		switch name {
+		case "tensor r":
+			if lost < 10 || lost > 14 {
+				t.Errorf("four times the scale costs %s %.1f dB, want 12", name, lost)
+			}
+		case "weights of Conv_c1":
+			if lost < 10 {
+				t.Errorf("a bias that is wrong by 1 costs %s %.1f dB", name, lost)
+			}
+		default:
+			if lost != 0 {
+				t.Errorf("%s: %.1f dB, then %.1f", name, db, after[name])
+			}
+		}
+	}
+}

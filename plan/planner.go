@@ -479,14 +479,15 @@ func (m *planner) simulation() ([]candidate, error) {
 		if f := m.form(s); f != usual {
 			name = f.Type + " " + name
 		}
-		all = append(all, candidate{site: s, change: w, name: name})
+		all = append(all, candidate{site: s, change: w, name: name, state: fmt.Sprint(m.form(s), m.rounding[s], m.correction[s])})
 		if (s.Kind == Product || s.Kind == Recurrent) && (m.scheme[s] == Token || m.scheme[s] == Dynamic) {
-			all = append(all, candidate{site: s, activation: true, change: m.dynamicChange(s, m.scheme[s]), name: "input of " + s.Key})
+			all = append(all, candidate{site: s, activation: true, change: m.dynamicChange(s, m.scheme[s]), name: "input of " + s.Key, state: string(m.scheme[s])})
 		}
 	}
 	if m.layout != nil {
 		for _, v := range m.layout.tensors {
-			all = append(all, candidate{tensor: v, change: m.layout.overrides(v, m.keys, simulate(static(m.params[v].Params()))), name: "tensor " + v.Name()})
+			c := m.layout.overrides(v, m.keys, simulate(static(m.params[v].Params())))
+			all = append(all, candidate{tensor: v, change: c, name: "tensor " + v.Name(), state: fmt.Sprint(m.params[v], c.edges())})
 		}
 	}
 	return all, nil

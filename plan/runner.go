@@ -1,8 +1,11 @@
 package plan
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/zqonnx/zqonnx/data"
 	"github.com/zqonnx/zqonnx/engine"
@@ -21,6 +24,13 @@ func (c change) add(o change) {
 	for e, f := range o {
 		c[e] = f
 	}
+}
+
+// edges returns what the change replaces, in order.
+func (c change) edges() []engine.Edge {
+	return slices.SortedFunc(maps.Keys(c), func(a, b engine.Edge) int {
+		return cmp.Or(cmp.Compare(a.Node, b.Node), cmp.Compare(a.Input, b.Input))
+	})
 }
 
 // trial is one run of the float model: its feeds and outputs, and the sample's labels, if it has any.
