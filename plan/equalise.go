@@ -162,6 +162,7 @@ func (m *planner) clone() *planner {
 	c.params, c.guarded, c.simW = maps.Clone(m.params), maps.Clone(m.guarded), maps.Clone(m.simW)
 	c.unpaid, c.cheaper, c.correction = maps.Clone(m.unpaid), maps.Clone(m.cheaper), maps.Clone(m.correction)
 	c.rounding, c.learned, c.formed = maps.Clone(m.rounding), maps.Clone(m.learned), maps.Clone(m.formed)
+	c.asked, c.coarse = maps.Clone(m.asked), maps.Clone(m.coarse)
 	for s, w := range c.simW {
 		c.simW[s] = maps.Clone(w) // biases are corrected in it
 	}
@@ -226,7 +227,7 @@ func decibels(noise float64) float64 {
 // equalisables returns the inputs of layers that can be scaled, each once.
 func (m *planner) equalisables() []*equalisable {
 	fits := func(s *Site) bool {
-		return s != nil && m.open(s) && (s.Kind == Product || s.Kind == Conv) && s.Node.Graph() == m.graph && m.runner.program.Has(s.Node.Output(0).Name())
+		return s != nil && m.open(s) && m.form(s) != half && (s.Kind == Product || s.Kind == Conv) && s.Node.Graph() == m.graph && m.runner.program.Has(s.Node.Output(0).Name())
 	}
 	seen := map[*onnx.Value]bool{}
 	var all []*equalisable

@@ -30,7 +30,7 @@ var Storages = []Storage{"auto", Folded, Native, QDQ}
 
 // A Form is how the weights of a node are written down.
 type Form struct {
-	Type    string  `json:"type"`              // of quantize.Formats
+	Type    string  `json:"type"`              // of quantize.Formats, or float16
 	Block   int     `json:"block,omitempty"`   // consecutive weights of a channel that share a scale; 0: all of them
 	Storage Storage `json:"storage,omitempty"` // "auto" where a form is asked for
 	// AccuracyLevel is MatMulNBits' attribute: 1 computes in float32, 4 with activations in int8 by rows and blocks.
@@ -52,6 +52,19 @@ func (f Form) String() string {
 // usual is the form of weights that nothing else is asked of.
 var usual = Form{Type: "int8"}
 
+// next returns the form of weights that do not bear the one they have; false where that is float32, as the model has them.
+func (m *planner) next(s *Site) (Form, bool) {
+	f := m.form(s)
+	row, _ := quantize.FormatNamed(f.Type)
+	switch {
+	case f == half || s.Small():
+		return Form{}, false
+	case row.Bits < 8:
+		return usual, true
+	}
+	return half, s.bearsHalf()
+}
+
 // minPacked is the number of weights below which unpacking codes of few bits takes more bytes than they save.
 const minPacked = 1024
 
@@ -66,6 +79,12 @@ func (f Form) native(row quantize.Format) bool {
 
 // fit returns what becomes of the form f, which was asked for, at a site of that scheme.
 func (f Form) fit(s *Site, scheme Scheme) Form {
+	if f == half {
+		if scheme != WeightOnly {
+			return usual
+		}
+		return half
+	}
 	row, _ := quantize.FormatNamed(f.Type)
 	elements := 0
 	for i := range s.Inputs {
@@ -131,6 +150,9 @@ func (f Form) bytes(s *Site) int64 {
 
 // check reports what makes no form.
 func (f Form) check() error {
+	if f == half {
+		return nil
+	}
 	row, ok := quantize.FormatNamed(f.Type)
 	switch {
 	case !ok:

@@ -16,11 +16,14 @@ type Guard struct {
 	Margin   float64 // dB under the median of all candidates that makes one stick out
 	Matters  float64 // dB above the whole: a candidate at or over it hardly adds to the whole's noise and stays quantized
 	MaxFloat float64 // share of the multiply-adds that may become float
+	Enough   float64 // dB: above Stands, up to this, what makes most of the noise is taken back where that is cheap
+	Worth    float64 // dB that the whole must gain there for what would double the time or the weights' bytes
 	Budget   float64 // work one round of measuring may cost, in multiply-adds; fewer samples are taken beyond
 }
 
-// DefaultGuard has the limits found on real models (algorithms.md §6 of the project's documents).
-var DefaultGuard = Guard{Samples: 8, Stands: 25, Margin: 12, Matters: 10, MaxFloat: 0.2, Budget: 3e11}
+// DefaultGuard has the limits found on real models (algorithms.md §6 of the project's documents). Worth makes
+// a third the most that may be paid for three quarters of the noise.
+var DefaultGuard = Guard{Samples: 8, Stands: 25, Margin: 12, Matters: 10, MaxFloat: 0.2, Enough: 40, Worth: 18, Budget: 3e11}
 
 // A candidate is one quantization that the guard can take back: a site's weights, its activation, or a tensor between
 // integer nodes.
@@ -54,7 +57,11 @@ func (m *planner) guard() error {
 		if err != nil {
 			return err
 		}
-		if whole >= m.Guard.Stands || m.floatShare() >= m.Guard.MaxFloat {
+		if whole >= m.Guard.Stands {
+			return m.improve(whole)
+		}
+		full := m.floatShare() >= m.Guard.MaxFloat
+		if full && !slices.ContainsFunc(all, m.computedInFloat) {
 			return nil
 		}
 		if err := m.measureEach(all); err != nil {
@@ -71,7 +78,7 @@ func (m *planner) guard() error {
 		}
 		median := medianOf(figures)
 		culprits := slices.DeleteFunc(all, func(c candidate) bool {
-			return !(m.alone(c) < median-m.Guard.Margin && m.alone(c) < whole+m.Guard.Matters)
+			return full && !m.computedInFloat(c) || !(m.alone(c) < median-m.Guard.Margin && m.alone(c) < whole+m.Guard.Matters)
 		})
 		if len(culprits) == 0 {
 			return nil
@@ -83,22 +90,32 @@ func (m *planner) guard() error {
 				Numbers: map[string]float64{"sqnr_db": round(m.alone(c)), "median_db": round(median), "whole_db": round(whole)},
 			})
 		}
-		if m.layout != nil {
-			if err := m.placeStatic(); err != nil {
-				return err
-			}
-			m.pay()
-		}
-		if err := m.chooseRoundings(); err != nil { // of those that are written down in another way now
-			return err
-		}
-		if err := m.correctNew(); err != nil {
+		if err := m.settle(); err != nil {
 			return err
 		}
 	}
 }
 
-// release takes a candidate's quantization back.
+// settle plans what follows from what was taken back.
+func (m *planner) settle() error {
+	if m.layout != nil {
+		if err := m.placeStatic(); err != nil {
+			return err
+		}
+		m.pay()
+	}
+	if err := m.chooseRoundings(); err != nil { // of those that are written down in another way now
+		return err
+	}
+	return m.correctNew()
+}
+
+// computedInFloat reports whether to take a candidate back makes no more of the model float: its weights are in half precision.
+func (m *planner) computedInFloat(c candidate) bool {
+	return c.site != nil && !c.activation && m.form(c.site) == half
+}
+
+// release takes a candidate's quantization back: that of weights step by step, to 8 bits, then to half precision.
 func (m *planner) release(c candidate, why Reason) {
 	switch {
 	case c.tensor != nil:
@@ -106,11 +123,18 @@ func (m *planner) release(c candidate, why Reason) {
 	case c.activation:
 		m.scheme[c.site] = WeightOnly
 		m.guarded[m.end(c.site.Node)] = why
-	case m.form(c.site) != usual:
-		why.ID = "guard-int8" // before it is left in float
-		m.asked[c.site], m.coarse[c.site] = usual, why
 	default:
-		m.why[c.site.Node] = why
+		f, ok := m.next(c.site)
+		switch {
+		case !ok:
+			m.why[c.site.Node] = why
+			return
+		case f == usual:
+			why.ID = "guard-int8"
+		default:
+			m.scheme[c.site] = WeightOnly
+		}
+		m.asked[c.site], m.coarse[c.site] = f, why
 	}
 }
 
@@ -173,7 +197,7 @@ func (m *planner) economise() error {
 	}
 	var offers []candidate
 	for _, s := range m.sites {
-		if m.cheaper[s] > 0 && m.open(s) && m.scheme[s] == WeightOnly && m.guarded[m.end(s.Node)].ID == "" {
+		if m.cheaper[s] > 0 && m.open(s) && m.scheme[s] == WeightOnly && m.guarded[m.end(s.Node)].ID == "" && m.coarse[s].ID != "guard" {
 			offers = append(offers, candidate{name: "input per tensor of " + s.Key, site: s, activation: true, change: m.dynamicChange(s, Dynamic)})
 		}
 	}
@@ -226,7 +250,7 @@ func (m *planner) siteMACs(s *Site) float64 {
 func (m *planner) floatShare() float64 {
 	float := 0.0
 	for _, s := range m.sites {
-		if m.why[s.Node].ID == "guard" || m.guarded[s.Node.Input(s.Input())].ID != "" || m.guarded[m.end(s.Node)].ID != "" {
+		if m.why[s.Node].ID == "guard" || m.coarse[s].ID == "guard" || m.guarded[s.Node.Input(s.Input())].ID != "" || m.guarded[m.end(s.Node)].ID != "" {
 			float += m.siteMACs(s)
 		}
 	}

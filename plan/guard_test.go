@@ -85,7 +85,11 @@ func guarded(p *Plan) string {
 	var s []string
 	for _, n := range p.Nodes {
 		if n.Reason.ID == "guard" {
-			s = append(s, n.Key+" "+string(n.Scheme))
+			word := n.Key + " " + string(n.Scheme)
+			if n.Weights != nil && n.Weights.IsHalf() {
+				word += " in float16"
+			}
+			s = append(s, word)
 		}
 	}
 	return strings.Join(s, ", ")
@@ -101,9 +105,11 @@ func TestGuardFindsTheCulprit(t *testing.T) {
 		want  string // what the guard changed
 		rest  int    // nodes that stay quantized as they were
 	}{
-		{"weights, token-wise", ModeToken, chain(1e4), without, "MatMul_first float", 3},
-		{"weights, per tensor", ModeDynamic, chain(1e4), without, "MatMul_first float", 3},
-		{"weights, stored", ModeFloat, chain(1e4), without, "MatMul_first float", 3},
+		{"weights, token-wise", ModeToken, chain(1e4), without, "MatMul_first weight-only in float16", 3},
+		{"weights, per tensor", ModeDynamic, chain(1e4), without, "MatMul_first weight-only in float16", 3},
+		{"weights, stored", ModeFloat, chain(1e4), without, "MatMul_first weight-only in float16", 3},
+		{"weights, static", ModeStatic, chain(1e4), without, "MatMul_first weight-only in float16", 3},
+		{"weights too large for float16", ModeToken, chain(1e7), without, "MatMul_first float", 3},
 		{"an activation, token-wise", ModeToken, chain(0), outlier, "MatMul_first weight-only", 3},
 		{"an activation, per tensor", ModeDynamic, chain(0), outlier, "MatMul_first weight-only", 3},
 		{"an activation, static", ModeStatic, chain(0), outlier, "MatMul_first weight-only", 3},
@@ -118,6 +124,7 @@ func TestGuardFindsTheCulprit(t *testing.T) {
 			measured := 0
 			_, p := planned(t, build(c.build), func(o *Options) {
 				o.Activations, o.Calibration, o.Guard = c.mode, set, DefaultGuard
+				o.Guard.Enough = o.Guard.Stands
 				o.Progress = func(what string, _, _ int) {
 					if what == "guarding" {
 						measured++
@@ -151,13 +158,13 @@ func TestGuardLimits(t *testing.T) {
 		set  func(g *Guard)
 		want string
 	}{
-		{"the defaults", func(g *Guard) {}, "MatMul_first float"},
+		{"the defaults", func(g *Guard) {}, "MatMul_first weight-only in float16"},
 		{"any model stands", func(g *Guard) { g.Stands = -1000 }, ""},
 		{"nothing sticks out far enough", func(g *Guard) { g.Margin = 1000 }, ""},
 		{"nothing matters", func(g *Guard) { g.Matters = -1000 }, ""},
 		{"nothing may become float", func(g *Guard) { g.MaxFloat = 0 }, ""},
-		{"a small budget", func(g *Guard) { g.Budget = 1 }, "MatMul_first float"},
-		{"one sample", func(g *Guard) { g.Samples = 1 }, "MatMul_first float"},
+		{"a small budget", func(g *Guard) { g.Budget = 1 }, "MatMul_first weight-only in float16"},
+		{"one sample", func(g *Guard) { g.Samples = 1 }, "MatMul_first weight-only in float16"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			prep, err := Prepare(build(chain(1e4)), 0)

@@ -83,7 +83,7 @@ type planner struct {
 	equalised  []Equalisation                         // done to prep already
 	wishes     map[*onnx.Node]Choice                  // for single nodes
 	asked      map[*Site]Form                         // of the weights of single sites, in place of Options.Weights
-	coarse     map[*Site]Reason                       // why the guard took a site's few bits back
+	coarse     map[*Site]Reason                       // why the guard has taken another form
 	formed     map[*Site]Form                         // that the following were found for
 	rounding   map[*Site]string                       // the best measured
 	learned    map[*Site]map[string]*quantize.Weights // codes found from data, by rounding

@@ -28,7 +28,7 @@ func (m *planner) chooseRoundings() error {
 		m.refresh(s)
 		switch {
 		case m.rounding[s] != "": // chosen before the model was equalised, which did not touch it
-		case !m.open(s) || len(s.Inputs) != 1 || s.Kept != nil || s.Kind == Table || s.Weight(0).Const().Len() > largestChosen:
+		case !m.open(s) || m.form(s) == half || len(s.Inputs) != 1 || s.Kept != nil || s.Kind == Table || s.Weight(0).Const().Len() > largestChosen:
 		case s.Node.Graph() != m.graph:
 			inside = append(inside, s)
 		case m.runner.program.Has(s.Node.Output(0).Name()):

@@ -98,6 +98,14 @@ func (m *planner) stored(s *Site, rounding string) *Weights {
 func (m *planner) rounded(s *Site, rounding string) (change, error) {
 	c := change{}
 	for i, in := range s.Inputs {
+		if m.form(s) == half {
+			x, err := s.Half(i).Float32s()
+			if err != nil {
+				return nil, err
+			}
+			c[engine.Edge{Node: s.Key, Input: in}] = constantly(onnx.Of(x, s.Weight(i).Const().Dims...))
+			continue
+		}
 		q := m.learned[s][rounding]
 		if q == nil {
 			var err error

@@ -114,7 +114,8 @@ func (s *Study) Reform(f Form) (*Plan, error) {
 	m := s.m.clone()
 	p := s.plan.clone()
 	for _, site := range m.sites {
-		if _, ok := m.scheme[site]; ok && m.open(site) && m.wishes[site.Node].Weights == (Form{}) {
+		// Weights in float16 have been found to bear no codes.
+		if _, ok := m.scheme[site]; ok && m.open(site) && m.form(site) != half && m.wishes[site.Node].Weights == (Form{}) {
 			m.asked[site] = f
 			m.refresh(site)
 		}

@@ -85,7 +85,8 @@ type emitter struct {
 	stored    map[storedKey]*stored
 	constants map[constantKey]*onnx.Value
 	wides     map[wideKey]*onnx.Value
-	heads     map[*onnx.Graph]*onnx.Node // the last of the nodes at the start of a graph, which unpack constants
+	widened   map[*onnx.Value]*onnx.Value // weights as they come out of float16
+	heads     map[*onnx.Graph]*onnx.Node  // the last of the nodes at the start of a graph, which unpack constants
 }
 
 // scheme returns the planned scheme of a node.

@@ -23,7 +23,7 @@ var forms = map[plan.Kind][]plan.Scheme{
 // match finds the plan's nodes and tensors in the model and checks that it can be carried out.
 func (e *emitter) match() error {
 	e.nodes, e.stored, e.constants = map[*onnx.Node]*plan.Node{}, map[storedKey]*stored{}, map[constantKey]*onnx.Value{}
-	e.heads, e.wides = map[*onnx.Graph]*onnx.Node{}, map[wideKey]*onnx.Value{}
+	e.heads, e.wides, e.widened = map[*onnx.Graph]*onnx.Node{}, map[wideKey]*onnx.Value{}, map[*onnx.Value]*onnx.Value{}
 	e.sites, e.coded, e.floats = nil, nil, nil
 	byKey := map[string]*onnx.Node{}
 	for n, key := range e.model.Graph.Keys() {

@@ -18,6 +18,10 @@ func (e *emitter) storeWeights() error {
 	scaled := map[scaledKey]*onnx.Value{}
 	return e.each(func(s *plan.Site, d *plan.Node) error {
 		for i, in := range s.Inputs {
+			if isHalf(d) {
+				s.Node.SetInput(in, e.half(s, i))
+				continue
+			}
 			if d.Weights != nil && inRows(d.Weights) {
 				b, err := e.blocked(s, i, d.Weights)
 				if err != nil {
@@ -42,6 +46,17 @@ func (e *emitter) storeWeights() error {
 		}
 		return nil
 	}, plan.WeightOnly, plan.Conv, plan.Product, plan.Recurrent, plan.Stored)
+}
+
+func isHalf(d *plan.Node) bool { return d.Weights != nil && d.Weights.IsHalf() }
+
+// half stores constant operand i of a site in float16, behind a Cast.
+func (e *emitter) half(s *plan.Site, i int) *onnx.Value {
+	v := s.Weight(i)
+	if e.widened[v] == nil {
+		e.widened[v] = widened(v, e.constant(v.Graph(), v.Name()+"_float16", s.Half(i)))
+	}
+	return e.widened[v]
 }
 
 // inRows reports whether weights have scales or zero points that do not simply broadcast over them.
@@ -84,13 +99,24 @@ func (e *emitter) storeHalves() error {
 // storeHalf puts a Cast of t, which has the same numbers, in the place of the constant v.
 func storeHalf(v *onnx.Value, t *onnx.Tensor) {
 	g := v.Graph()
-	half := g.AddConst(v.Name()+"_"+t.Type.String(), t)
-	cast := g.InsertAfter(nil, onnx.NodeSpec{
-		Op: "Cast", Inputs: []*onnx.Value{half}, Outputs: []string{v.Name() + "_f32"}, Attrs: []*onnx.Attribute{onnx.AttrI("to", int64(onnx.Float32))},
-	})
-	if onnx.Replace(v, cast.Output(0)) {
+	if onnx.Replace(v, widened(v, g.AddConst(v.Name()+"_"+t.Type.String(), t))) {
 		g.DropConst(v)
 	}
+}
+
+// widened casts the constant half, which stands for v, to float32.
+func widened(v, half *onnx.Value) *onnx.Value {
+	return v.Graph().InsertAfter(nil, onnx.NodeSpec{
+		Op: "Cast", Inputs: []*onnx.Value{half}, Outputs: []string{v.Name() + "_f32"}, Attrs: []*onnx.Attribute{onnx.AttrI("to", int64(onnx.Float32))},
+	}).Output(0)
+}
+
+// halfTable replaces Gather(table, i) by Cast(Gather(halves, i)).
+func (e *emitter) halfTable(s *plan.Site) error {
+	n, v := s.Node, s.Weight(0)
+	table := e.constant(v.Graph(), v.Name()+"_float16", s.Half(0))
+	rows := e.before(n, "Gather", n.Output(0).Name()+"_rows", []*onnx.Value{table, n.Input(1)})
+	return e.replace(n, e.before(n, "Cast", n.Output(0).Name()+"_f32", []*onnx.Value{rows}, onnx.AttrI("to", int64(onnx.Float32))))
 }
 
 // scaled computes stored weights in float, in front of n.
@@ -123,6 +149,9 @@ func (e *emitter) tables() error {
 			return e.blockedTable(s, d)
 		}
 		n := s.Node
+		if isHalf(d) {
+			return e.halfTable(s)
+		}
 		st, err := e.weights(s, 0, d.Weights, asIs)
 		if err != nil {
 			return err
