@@ -223,6 +223,20 @@ var tinies = []tiny{
 		}
 		b.output(b.op("If", "y", in(b.inputOf("fast", onnx.Bool)), onnx.AttrG("then_branch", half("a", "Neg")), onnx.AttrG("else_branch", half("b", "Abs"))))
 	}},
+	// Half precision.
+	{"matmul-float16", 13, fewBits(plan.WeightOnly, "float16", 0, plan.Plain), matmul(3, 5, 32, 16)},
+	{"tied-table-float16", 13, fewBits(plan.WeightOnly, "float16", 0, plan.Plain), func(b *builder) {
+		table := b.normal("table", 40, 32)
+		x := b.op("Gather", "x", in(table, b.inputOf("i", onnx.Int64, 5)))
+		b.output(b.op("Gemm", "y", in(x, table), onnx.AttrI("transB", 1)))
+	}},
+	{"branches-float16", 16, fewBits(plan.WeightOnly, "float16", 0, plan.Plain), func(b *builder) {
+		x, w := b.input("x", 2, 32), b.normal("w", 32, 16)
+		half := func(name, op string) *onnx.Graph {
+			return b.branch(name, func(s *builder) { s.output(s.op(op, name+"_y", in(s.op("MatMul", name+"_m", in(x, w))))) })
+		}
+		b.output(b.op("If", "y", in(b.inputOf("fast", onnx.Bool)), onnx.AttrG("then_branch", half("a", "Neg")), onnx.AttrG("else_branch", half("b", "Abs"))))
+	}},
 	// Few bits: products that take them as they are.
 	{"matmul-native-int4", 13, fewBits(plan.WeightOnly, "int4", 32, plan.Native), matmul(3, 5, 40, 16)},
 	{"gemm-native-uint4", 13, fewBits(plan.WeightOnly, "uint4", 16, plan.Native), gemm},

@@ -60,6 +60,9 @@ func TestFormsCompute(t *testing.T) {
 			if f, ok := quantize.FormatNamed(c.form.Type); ok {
 				bits = f.Bits
 			}
+			if c.form.IsHalf() {
+				bits = 11
+			}
 			if db := sqnr(t, m, float, got); db < min(25, float64(5*bits-8)) || db > float64(7*bits+9) {
 				t.Errorf("%.1f dB from the float graph", db)
 			}
@@ -127,6 +130,14 @@ func meaningOf(t *testing.T, prep *plan.Prepared, p *plan.Plan) *meaning {
 			continue
 		}
 		for i, input := range s.Inputs {
+			if d.Weights.IsHalf() {
+				x, err := s.Half(i).Float32s()
+				if err != nil {
+					t.Fatal(err)
+				}
+				c.edges[engine.Edge{Node: s.Key, Input: input}] = always(onnx.Of(x, s.Weight(i).Const().Dims...))
+				continue
+			}
 			q, err := plan.QuantizeSite(s, i, d.Weights)
 			if err != nil {
 				t.Fatal(err)

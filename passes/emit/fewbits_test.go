@@ -83,7 +83,7 @@ func tableLayer(indices ...int64) func(*builder, int64, int64) {
 // formsOf returns every form that a plan may give a site of that kind, for a type and a block.
 func formsOf(kind plan.Kind, typ string, block int) []plan.Form {
 	f, _ := quantize.FormatNamed(typ)
-	if typ == "int8" && block == 0 {
+	if typ == "float16" || typ == "int8" && block == 0 {
 		return []plan.Form{{Type: typ}}
 	}
 	all := []plan.Form{{Type: typ, Block: block, Storage: plan.Folded}}
@@ -120,6 +120,7 @@ func TestFewBits(t *testing.T) {
 					checkLayer(t, l, 6, 37, f.Name, block)
 				}
 			}
+			checkLayer(t, l, 6, 37, "float16", 0)
 		})
 	}
 }
@@ -166,6 +167,14 @@ func checkLayer(t rapid.TB, l layer, o, k int64, typ string, block int) {
 func weightsMeant(s *plan.Site, w *plan.Weights) ([]*onnx.Tensor, error) {
 	var all []*onnx.Tensor
 	for i := range s.Inputs {
+		if w.IsHalf() {
+			x, err := s.Half(i).Float32s()
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, onnx.Of(x, s.Weight(i).Const().Dims...))
+			continue
+		}
 		q, err := plan.QuantizeSite(s, i, w)
 		if err != nil {
 			return nil, err
