@@ -32,11 +32,7 @@ func (m *planner) improve(whole float64) error {
 		if err := m.settle(); err != nil {
 			return err
 		}
-		all, err := m.simulation()
-		if err != nil {
-			return err
-		}
-		after, err := m.measureAll(all)
+		after, err := m.wholeSQNR()
 		if err != nil {
 			return err
 		}
@@ -71,10 +67,13 @@ func (m *planner) loudest(whole float64) ([]candidate, error) {
 }
 
 // cheap reports whether a candidate can be taken back without breaking up integers: the input of a product that is quantized at
-// run time, or weights in 8 bits that are computed with in float.
+// run time, or weights in 8 bits that are computed with in float. What the user chose for a node stays.
 func (m *planner) cheap(c candidate) bool {
-	switch {
-	case c.tensor != nil || !m.open(c.site):
+	if c.tensor != nil {
+		return false
+	}
+	switch wish := m.wishes[c.site.Node]; {
+	case !m.open(c.site) || c.activation && wish.Activations != "" || !c.activation && wish.Weights != (Form{}):
 		return false
 	case c.activation:
 		return c.site.Kind == Product && m.scheme[c.site] != WeightOnly && m.floatShare() < m.Guard.MaxFloat
