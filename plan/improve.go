@@ -32,7 +32,11 @@ func (m *planner) improve(whole float64) error {
 		if err := m.settle(); err != nil {
 			return err
 		}
-		after, err := m.wholeSQNR()
+		all, err := m.simulation()
+		if err != nil {
+			return err
+		}
+		after, err := m.measureAll(all)
 		if err != nil {
 			return err
 		}
