@@ -57,7 +57,7 @@ func (m *planner) next(s *Site) (Form, bool) {
 	f := m.form(s)
 	row, _ := quantize.FormatNamed(f.Type)
 	switch {
-	case f == half || s.Small():
+	case f == half || s.Small() || s.Kept != nil:
 		return Form{}, false
 	case row.Bits < 8:
 		return usual, true

@@ -14,9 +14,9 @@ import (
 const mostNoise, few = 0.75, 0.1
 
 // improve goes on where the whole stands: as long as a few quantizations make most of its noise, they are taken back, if what
-// the whole gains is worth what that costs.
+// the whole gains is worth what that costs. Synthetic samples do not tell that.
 func (m *planner) improve(whole float64) error {
-	for whole < m.Guard.Enough {
+	for m.Calibration != nil && whole < m.Guard.Enough {
 		loud, err := m.loudest(whole)
 		if err != nil || len(loud) == 0 {
 			return err
@@ -82,7 +82,7 @@ func (m *planner) cheap(c candidate) bool {
 	case c.activation:
 		return c.site.Kind == Product && m.scheme[c.site] != WeightOnly && m.floatShare() < m.Guard.MaxFloat
 	}
-	return m.scheme[c.site] == WeightOnly && m.form(c.site) == usual && c.site.bearsHalf()
+	return c.site.Kept == nil && m.scheme[c.site] == WeightOnly && m.form(c.site) == usual && c.site.bearsHalf()
 }
 
 // dearer returns by which share a plan takes more time and more bytes of weights than the one before.
