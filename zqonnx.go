@@ -44,6 +44,8 @@ type Options struct {
 	Weights     plan.Form     // asked for; zero: int8
 	Rounding    string        // of quantize.Roundings; "": whichever loses least
 	Equalize    plan.Equalize // "": auto
+	Compensate  []string      // of plan.Compensations; biases are corrected but for "none"
+	Rank        int           // of low-rank terms; 0: plan.DefaultRank
 	Guard       plan.Guard
 	Include     []string // globs over node keys and output tensors
 	Exclude     []string
@@ -196,7 +198,7 @@ func (o Options) search(ctx context.Context, m *onnx.Model, prep *plan.Prepared,
 func (o Options) key(s samples) (string, error) {
 	h := sha256.New()
 	fmt.Fprintf(h, "%+v\n", []any{
-		Version, o.SHA256, o.Target.Name, o.Activations, o.Range, o.Weights, o.Rounding, o.Equalize, o.Guard, o.Include, o.Exclude, o.ExcludeOps, o.Overrides, givenText(o.Given), o.Opset, o.Feeding,
+		Version, o.SHA256, o.Target.Name, o.Activations, o.Range, o.Weights, o.Rounding, o.Equalize, o.Compensate, o.Rank, o.Guard, o.Include, o.Exclude, o.ExcludeOps, o.Overrides, givenText(o.Given), o.Opset, o.Feeding,
 	})
 	for _, set := range []*data.Set{s.calibration, s.probes, s.check} {
 		if set == nil {
@@ -226,6 +228,7 @@ func (o Options) key(s samples) (string, error) {
 func (o Options) plan(s samples) plan.Options {
 	return plan.Options{
 		Target: o.Target, Activations: o.Activations, Range: o.Range, Weights: o.Weights, Rounding: o.Rounding, Equalize: o.Equalize,
+		Compensate: o.Compensate, Rank: o.Rank,
 		Calibration: s.calibration, Probes: s.probes, Program: s.program, Overrides: o.Overrides, Given: o.Given,
 		Include: o.Include, Exclude: o.Exclude, ExcludeOps: o.ExcludeOps, Threads: o.Threads, Guard: o.Guard, Progress: o.Progress,
 	}

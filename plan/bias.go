@@ -2,6 +2,7 @@ package plan
 
 import (
 	"errors"
+	"slices"
 
 	"github.com/zqonnx/zqonnx/data"
 	"github.com/zqonnx/zqonnx/engine"
@@ -25,7 +26,7 @@ func (m *planner) correctNew() error {
 }
 
 func (m *planner) correctThose(which func(*Site) bool) error {
-	if m.layout == nil || m.Calibration == nil {
+	if m.layout == nil || m.Calibration == nil || slices.Contains(m.Compensate, CompensateNone) {
 		return nil
 	}
 	var sites []*Site

@@ -163,6 +163,7 @@ func (m *planner) clone() *planner {
 	c.unpaid, c.cheaper, c.correction = maps.Clone(m.unpaid), maps.Clone(m.cheaper), maps.Clone(m.correction)
 	c.rounding, c.learned, c.formed = maps.Clone(m.rounding), maps.Clone(m.learned), maps.Clone(m.formed)
 	c.asked, c.coarse = maps.Clone(m.asked), maps.Clone(m.coarse)
+	c.offered, c.lowRank, c.settled = maps.Clone(m.offered), maps.Clone(m.lowRank), maps.Clone(m.settled)
 	for s, w := range c.simW {
 		c.simW[s] = maps.Clone(w) // biases are corrected in it
 	}
@@ -196,10 +197,7 @@ func (m *planner) scale(all []*equalisable) (undo func(), err error) {
 	}
 	for _, s := range m.sites {
 		if touched[s.Node] {
-			delete(m.simW, s)
-			delete(m.correction, s)
-			delete(m.rounding, s)
-			delete(m.learned, s)
+			m.forget(s)
 		}
 	}
 	m.Program, m.stats, m.sqnr = nil, nil, map[string]float64{}

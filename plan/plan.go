@@ -66,7 +66,9 @@ type Weights struct {
 	Form
 	Axis     int     `json:"axis"` // of the channels that have scales of their own, in the tensor as the model stores it; -1: one scale
 	Rounding string  `json:"rounding"`
-	Solved   *Solved `json:"solved,omitempty"` // of a learned rounding
+	Solved   *Solved `json:"solved,omitempty"` // of a learned rounding, or beside a low-rank term
+	// LowRank is added to the product with the weights; nil: nothing is.
+	LowRank *LowRank `json:"low_rank,omitempty"`
 	// Correction is added to the bias, per output channel: what quantization takes from the mean of the output.
 	Correction []float32 `json:"bias_correction,omitempty"`
 }
@@ -90,6 +92,15 @@ type Reason struct {
 	ID      string             `json:"id"`
 	Text    string             `json:"text"`
 	Numbers map[string]float64 `json:"numbers,omitempty"`
+}
+
+// Why says why the node has its scheme, and what was gained by what makes up for it.
+func (n *Node) Why() string {
+	if n.Weights == nil || n.Weights.LowRank == nil {
+		return n.Reason.Text
+	}
+	l := n.Weights.LowRank
+	return fmt.Sprintf("%s; a term of rank %d (%s) takes %.1f dB off the noise of its output", n.Reason.Text, l.Rank, l.Method, l.Gain)
 }
 
 // Quantizes reports whether any node becomes anything that it is not.
@@ -198,7 +209,12 @@ func (n *Node) check() error {
 			if n.Scheme != WeightOnly && w.Form != usual && w.Form != (Form{Type: w.Type, Storage: Folded}) {
 				return fmt.Errorf("scheme %q computes with int8 weights, folded ones too, in no blocks", n.Scheme)
 			}
-			if r.Learned != (w.Solved != nil) {
+			if w.LowRank != nil {
+				if err := w.LowRank.check(); err != nil {
+					return err
+				}
+			}
+			if (r.Learned || w.LowRank != nil) != (w.Solved != nil) {
 				return fmt.Errorf("rounding %q, with solved codes: %v", w.Rounding, w.Solved != nil)
 			}
 		}

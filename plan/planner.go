@@ -42,6 +42,8 @@ type Options struct {
 	Given       map[string]Given  // parameters of activations that the user knows, by name in the prepared model
 	Choices     map[string]Choice // for single nodes, by key
 	Equalize    Equalize          // "": auto
+	Compensate  []string          // of Compensations; biases are corrected but for "none"
+	Rank        int               // of low-rank terms; 0: DefaultRank
 	Calibration *data.Set         // real samples; nil: none
 	Probes      *data.Set         // used for measuring when there is no calibration; nil: rules only
 	Include     []string          // globs over keys and output tensors: only these; empty: all
@@ -87,6 +89,9 @@ type planner struct {
 	formed     map[*Site]Form                         // that the following were found for
 	rounding   map[*Site]string                       // the best measured
 	learned    map[*Site]map[string]*quantize.Weights // codes found from data, by rounding
+	offered    map[*Site][]*compensated               // with low-rank terms that were found and not yet measured
+	lowRank    map[*Site]*compensated                 // with those that were kept
+	settled    map[*Site]bool                         // whether one was
 }
 
 // Make plans a prepared model. Facts it measures and the reasons it decides by are in the plan.
@@ -125,6 +130,7 @@ func newPlanner(ctx context.Context, prep *Prepared, o Options) *planner {
 	if o.Weights.Storage == QDQ && !raises(prep.Model) {
 		o.Weights.Storage = Folded
 	}
+	o.Rank = cmp.Or(o.Rank, DefaultRank)
 	if o.Equalize != EqualizeNone {
 		private := *prep
 		private.Model = prep.Model.Clone() // whose constants are scaled
@@ -135,6 +141,7 @@ func newPlanner(ctx context.Context, prep *Prepared, o Options) *planner {
 		scheme: map[*Site]Scheme{}, why: map[*onnx.Node]Reason{}, float: map[*onnx.Value]bool{},
 		params: map[*onnx.Value]Activation{}, simW: map[*Site]change{}, weightValues: map[int][]float32{}, keys: prep.Model.Graph.Keys(),
 		cheaper: map[*Site]float64{}, unpaid: map[*Site]Reason{}, sqnr: map[string]float64{}, guarded: map[*onnx.Value]Reason{}, correction: map[*Site][]float32{}, asked: map[*Site]Form{}, coarse: map[*Site]Reason{}, formed: map[*Site]Form{}, rounding: map[*Site]string{}, learned: map[*Site]map[string]*quantize.Weights{},
+		offered: map[*Site][]*compensated{}, lowRank: map[*Site]*compensated{}, settled: map[*Site]bool{},
 	}
 	for _, s := range m.sites {
 		m.site[s.Node] = s
@@ -552,9 +559,13 @@ func (m *planner) decided(s *Site) *Weights {
 	if s.Kept != nil {
 		return &Weights{Form: usual, Axis: s.Kept.Axis, Rounding: Keeps}
 	}
-	w := m.stored(s, m.rounding[s])
-	w.Correction = m.correction[s]
-	if q := m.learned[s][m.rounding[s]]; q != nil {
+	rounding, q, low := m.rounding[s], m.learned[s][m.rounding[s]], m.lowRank[s]
+	if low != nil {
+		rounding, q = low.rounding, low.weights
+	}
+	w := m.stored(s, rounding)
+	w.Correction, w.LowRank = m.correction[s], low.written()
+	if q != nil {
 		w.Solved = newSolved(q)
 	}
 	return w

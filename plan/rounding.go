@@ -41,7 +41,10 @@ func (m *planner) chooseRoundings() error {
 	if err := m.chooseByOutput(outside); err != nil {
 		return err
 	}
-	return m.chooseByModel(inside)
+	if err := m.chooseByModel(inside); err != nil {
+		return err
+	}
+	return m.compensate()
 }
 
 // roundings returns the changes that stand for a site's weights by the rows of quantize.Roundings; nil: does not fit. Where the
@@ -134,33 +137,9 @@ func (m *planner) chooseByOutput(sites []*Site) error {
 			return err
 		}
 	}
-	noise := map[*Site][]float64{}
-	n := min(roundingTrials, len(m.runner.trials))
-	for k := range n {
-		m.Progress("choosing roundings", k, n)
-		t := m.runner.trials[k*len(m.runner.trials)/n]
-		all, err := m.runner.program.Run(m.ctx, t.feeds, &engine.RunOptions{Outputs: watched(sites)})
-		if err != nil {
-			return err
-		}
-		for _, s := range sites {
-			if noise[s] == nil {
-				noise[s] = make([]float64, len(quantize.Roundings))
-			}
-			known := computedInputs(s, all)
-			out := s.Node.Output(0).Name()
-			for i, c := range changes[s] {
-				if c == nil {
-					noise[s][i] = math.Inf(1)
-					continue
-				}
-				y, err := m.runner.program.Run(m.ctx, nil, &engine.RunOptions{Known: known, Override: c, Outputs: []string{out}})
-				if err != nil {
-					return err
-				}
-				noise[s][i] += m.disturbance(s, all[out], y[out])
-			}
-		}
+	noise, err := m.disturbances(sites, changes, some(m.runner.trials, roundingTrials), "choosing roundings")
+	if err != nil {
+		return err
 	}
 	for _, s := range sites {
 		best := -1
@@ -172,6 +151,48 @@ func (m *planner) chooseByOutput(sites []*Site) error {
 		m.rounding[s] = quantize.Roundings[best].Name
 	}
 	return nil
+}
+
+// some returns up to n of all, evenly spaced.
+func some(all []trial, n int) []trial {
+	n = min(n, len(all))
+	taken := make([]trial, n)
+	for i := range taken {
+		taken[i] = all[i*len(all)/n]
+	}
+	return taken
+}
+
+// disturbances returns how much each change of a site's weights disturbs the output of its node when it is fed with float inputs;
+// infinitely where there is no change.
+func (m *planner) disturbances(sites []*Site, changes map[*Site][]change, trials []trial, what string) (map[*Site][]float64, error) {
+	noise := map[*Site][]float64{}
+	for k, t := range trials {
+		m.Progress(what, k, len(trials))
+		all, err := m.runner.program.Run(m.ctx, t.feeds, &engine.RunOptions{Outputs: watched(sites)})
+		if err != nil {
+			return nil, err
+		}
+		for _, s := range sites {
+			if noise[s] == nil {
+				noise[s] = make([]float64, len(changes[s]))
+			}
+			known := computedInputs(s, all)
+			out := s.Node.Output(0).Name()
+			for i, c := range changes[s] {
+				if c == nil {
+					noise[s][i] = math.Inf(1)
+					continue
+				}
+				y, err := m.runner.program.Run(m.ctx, nil, &engine.RunOptions{Known: known, Override: c, Outputs: []string{out}})
+				if err != nil {
+					return nil, err
+				}
+				noise[s][i] += m.disturbance(s, all[out], y[out])
+			}
+		}
+	}
+	return noise, nil
 }
 
 // watched returns the names of the tensors that sites take and give.

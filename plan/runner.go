@@ -35,9 +35,10 @@ func (c change) edges() []engine.Edge {
 
 // trial is one run of the float model: its feeds and outputs, and the sample's labels, if it has any.
 type trial struct {
-	feeds   map[string]*onnx.Tensor
-	outputs map[string]*onnx.Tensor
-	labels  []int64
+	sequence int // of the set
+	feeds    map[string]*onnx.Tensor
+	outputs  map[string]*onnx.Tensor
+	labels   []int64
 }
 
 // runner measures changes of the float model on a few samples that it keeps.
@@ -88,7 +89,7 @@ func newRunner(ctx context.Context, m *onnx.Model, p *engine.Program, set *data.
 			if len(r.trials) == 0 {
 				r.values = float64(count.Seen() / 4)
 			}
-			r.trials = append(r.trials, trial{feeds, outputs, labels})
+			r.trials = append(r.trials, trial{r.sequences[i], feeds, outputs, labels})
 			return outputs, err
 		})
 		if err != nil {

@@ -61,7 +61,7 @@ func (m *planner) solveInSequence() error {
 			return err
 		}
 		if whole < best {
-			m.learned, m.simW, m.correction = back.learned, back.simW, back.correction
+			m.learned, m.lowRank, m.simW, m.correction = back.learned, back.lowRank, back.simW, back.correction
 			continue
 		}
 		best = whole
@@ -91,7 +91,7 @@ func (m *planner) stages() []*stage {
 	byInput := map[string]*stage{}
 	var stages []*stage
 	for _, s := range m.sites {
-		if !m.open(s) || m.learned[s][m.rounding[s]] == nil || users[s.Weight(0)] > 1 || s.Node.Graph() != m.graph {
+		if !m.open(s) || m.learned[s][m.rounding[s]] == nil && m.lowRank[s] == nil || users[s.Weight(0)] > 1 || s.Node.Graph() != m.graph {
 			continue
 		}
 		view, ok := viewOf(s)
@@ -190,7 +190,10 @@ func (v *pairView) observe(float, quantized *onnx.Tensor, limit int) error {
 // solveOnce rounds the weights of one layer for the inputs seen; where that is no better for them than what is there, they stay.
 func (m *planner) solveOnce(s *Site, v *pairView) error {
 	name := m.rounding[s]
-	old := m.learned[s][name]
+	old := &compensated{weights: m.learned[s][name], rounding: name}
+	if low := m.lowRank[s]; low != nil {
+		old = low
+	}
 	w := onnx.Data[float32](s.Weight(0).Const())
 	groups := len(v.pairs)
 	target := slices.Clone(w)
@@ -220,13 +223,14 @@ func (m *planner) solveOnce(s *Site, v *pairView) error {
 		}
 		moved.SetValues(target, rows, i*each)
 	}
-	q, err := m.roundFor(s, target, name, solvers)
+	found, err := m.solveAnew(s, old, target, solvers)
 	if err != nil {
 		return err
 	}
-	loss := func(q *quantize.Weights) float64 {
+	q := found.weights
+	loss := func(c *compensated) float64 {
 		sum := 0.0
-		values := q.Dequantize()
+		values := c.values(s)
 		for i, p := range centred {
 			for _, l := range p.Loss(q.Rows(values, i*each, (i+1)*each).W, q.Rows(w, i*each, (i+1)*each).W) {
 				sum += l
@@ -234,18 +238,22 @@ func (m *planner) solveOnce(s *Site, v *pairView) error {
 		}
 		return sum
 	}
-	if !(loss(q) < loss(old)) {
-		q = old
+	if !(loss(found) < loss(old)) {
+		found = old
 	}
-	learned := maps.Clone(m.learned[s])
-	learned[name] = q
-	m.learned[s] = learned
+	if found.factors != nil {
+		m.lowRank[s] = found
+	} else {
+		learned := maps.Clone(m.learned[s])
+		learned[name] = found.weights
+		m.learned[s] = learned
+	}
 	delete(m.simW, s)
 	if _, err := m.weights(s); err != nil {
 		return err
 	}
 	if v.centred {
-		values := q.Dequantize()
+		values := found.values(s)
 		correction := make([]float32, 0, channels)
 		for i, p := range v.pairs {
 			correction = append(correction, p.MeanError(q.Rows(values, i*each, (i+1)*each).W, q.Rows(w, i*each, (i+1)*each).W)...)
@@ -258,6 +266,20 @@ func (m *planner) solveOnce(s *Site, v *pairView) error {
 		}
 	}
 	return nil
+}
+
+// solveAnew finds codes, and a term where there is one, for other weights in the place of a site's.
+func (m *planner) solveAnew(s *Site, old *compensated, w []float32, solvers []*quantize.Solver) (*compensated, error) {
+	q, err := m.roundFor(s, w, old.rounding, solvers)
+	if err != nil || old.factors == nil {
+		return &compensated{weights: q, rounding: old.rounding}, err
+	}
+	c, _ := quantize.CompensationNamed(old.method)
+	r, _ := quantize.RoundingNamed(old.rounding)
+	found := *old // the gain is that of the term in the float network
+	found.weights = q
+	found.factors, err = c.Apply(q, w, len(old.factors.Scales), r, quantize.Layer{Kernel: s.kernel(0), Solvers: solvers})
+	return &found, err
 }
 
 // roundFor rounds other weights in the place of a site's.

@@ -65,7 +65,13 @@ func (m *planner) weights(s *Site) (change, error) {
 	if c, ok := m.simW[s]; ok {
 		return c, nil
 	}
-	c, err := m.rounded(s, m.rounding[s])
+	var c change
+	var err error
+	if l := m.lowRank[s]; l != nil {
+		c = m.beside(s, l)
+	} else {
+		c, err = m.rounded(s, m.rounding[s])
+	}
 	m.simW[s] = c
 	return c, err
 }
@@ -74,11 +80,19 @@ func (m *planner) weights(s *Site) (change, error) {
 func (m *planner) refresh(s *Site) {
 	if f := m.form(s); m.formed[s] != f {
 		m.formed[s] = f
-		delete(m.rounding, s)
-		delete(m.learned, s)
-		delete(m.simW, s)
-		delete(m.correction, s)
+		m.forget(s)
 	}
+}
+
+// forget lets a site's weights be rounded anew.
+func (m *planner) forget(s *Site) {
+	delete(m.rounding, s)
+	delete(m.learned, s)
+	delete(m.offered, s)
+	delete(m.lowRank, s)
+	delete(m.settled, s)
+	delete(m.simW, s)
+	delete(m.correction, s)
 }
 
 // stored returns how a site's weights are written down in a rounding; "" is the one where nothing was measured.

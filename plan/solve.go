@@ -122,13 +122,13 @@ func (m *planner) solveAtOnce(all []*solvable) error {
 				} else {
 					known = newSolvers(merged(w.sources))
 				}
-				learned, err := m.solveFor(w.sites[0], known)
+				learned, offered, err := m.solveFor(w.sites[0], known)
 				if err != nil && errs[i] == nil {
 					errs[i] = err
 				}
 				lock.Lock()
 				for _, s := range w.sites {
-					m.learned[s] = learned
+					m.learned[s], m.offered[s] = learned, offered
 				}
 				lock.Unlock()
 			}
@@ -181,26 +181,41 @@ func merged(sources []*source) []*quantize.Gram {
 	return sum
 }
 
-// solveFor returns the codes of a site's weights in all learned roundings, by name.
-func (m *planner) solveFor(s *Site, known []*quantize.Solver) (map[string]*quantize.Weights, error) {
+// solveFor returns the codes of a site's weights in all learned roundings, by name, and those beside low-rank terms.
+func (m *planner) solveFor(s *Site, known []*quantize.Solver) (learned map[string]*quantize.Weights, offered []*compensated, err error) {
 	if known == nil {
-		return nil, nil
+		return nil, nil, nil
 	}
-	learned := map[string]*quantize.Weights{}
+	learned = map[string]*quantize.Weights{}
+	var best *quantize.Weights
+	rounding := quantize.Roundings[0].Name
 	for _, r := range quantize.Roundings {
 		if !r.Learned || m.Rounding != "" && r.Name != m.Rounding {
 			continue
 		}
 		q, err := QuantizeSite(s, 0, m.stored(s, "rtn"))
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if err := r.Apply(q, onnx.Data[float32](s.Weight(0).Const()), quantize.Layer{Kernel: s.kernel(0), Solvers: known}); err != nil {
-			return nil, fmt.Errorf("weights %q: %w", s.Weight(0).Name(), err)
+			return nil, nil, fmt.Errorf("weights %q: %w", s.Weight(0).Name(), err)
 		}
 		learned[r.Name] = q
+		best, rounding = q, r.Name // each is better than those before
 	}
-	return learned, nil
+	if m.rank(s) == 0 {
+		return learned, nil, nil
+	}
+	if best == nil {
+		if best, err = QuantizeSite(s, 0, m.stored(s, rounding)); err != nil {
+			return nil, nil, err
+		}
+		if r, ok := quantize.RoundingNamed(m.Rounding); ok && (r.Fits == nil || r.Fits(best)) {
+			rounding = r.Name
+		}
+	}
+	offered, err = m.offer(s, best, rounding, known)
+	return learned, offered, err
 }
 
 // gather runs the calibration samples that nothing is judged by, if there are enough, and observes the sources' inputs.
@@ -265,10 +280,10 @@ func (m *planner) gather(all []*solvable) error {
 // where there are enough others. As many are taken as can be run so many times each, but the least.
 func (m *planner) learnFrom(runs float64, least int) []int {
 	n := m.Calibration.Len()
-	judged := m.runner.sequences
+	held := m.heldBack()
 	var free []int
 	for i := range n {
-		if n < 2*len(judged) || !slices.Contains(judged, i) {
+		if !slices.Contains(held, i) {
 			free = append(free, i)
 		}
 	}
@@ -278,4 +293,21 @@ func (m *planner) learnFrom(runs float64, least int) []int {
 		taken = append(taken, free[i*len(free)/most])
 	}
 	return taken
+}
+
+// heldBack returns the sequences of the calibration data that nothing is learned from: those that are judged by. Where there are few
+// others it is none, but for low-rank terms, which are judged by a quarter of them.
+func (m *planner) heldBack() []int {
+	judged := m.runner.sequences
+	if m.Calibration == nil || m.Calibration.Len() >= 2*len(judged) {
+		return judged
+	}
+	if len(m.lowRanks()) == 0 {
+		return nil
+	}
+	var quarter []int
+	for i := 3; i < len(judged); i += 4 {
+		quarter = append(quarter, judged[i])
+	}
+	return quarter
 }

@@ -21,17 +21,7 @@ type Solved struct {
 }
 
 func newSolved(q *quantize.Weights) *Solved {
-	var b bytes.Buffer
-	z, _ := flate.NewWriter(&b, flate.BestSpeed) // the level is valid
-	raw := make([]byte, len(q.Codes))
-	for i, c := range q.Codes {
-		raw[i] = byte(c)
-	}
-	_, err := z.Write(raw)
-	if err = errors.Join(err, z.Close()); err != nil {
-		panic(err) // a buffer takes all
-	}
-	return &Solved{Codes: b.Bytes(), Scales: q.Scales, Zeros: q.Zeros, Levels: q.Levels}
+	return &Solved{Codes: deflated(q.Codes), Scales: q.Scales, Zeros: q.Zeros, Levels: q.Levels}
 }
 
 // Key is equal for equal codes and scales.
@@ -44,22 +34,19 @@ func (s *Solved) Key() string {
 
 // apply puts codes and scales into q, whose shape they must have.
 func (s *Solved) apply(q *quantize.Weights) error {
-	raw, err := io.ReadAll(io.LimitReader(flate.NewReader(bytes.NewReader(s.Codes)), int64(len(q.Codes))+1))
-	if err != nil {
-		return fmt.Errorf("the plan's codes cannot be read: %w", err)
+	if len(s.Scales) != len(q.Scales) || len(s.Zeros) != len(q.Zeros) {
+		return fmt.Errorf("the plan's %d scales and %d zero points are not those of %d weights with %d scales", len(s.Scales), len(s.Zeros), len(q.Codes), len(q.Scales))
 	}
-	if len(raw) != len(q.Codes) || len(s.Scales) != len(q.Scales) || len(s.Zeros) != len(q.Zeros) {
-		return fmt.Errorf("the plan's %d codes, %d scales and %d zero points are not those of %d weights with %d scales", len(raw), len(s.Scales), len(s.Zeros), len(q.Codes), len(q.Scales))
+	if err := inflate(q.Codes, s.Codes); err != nil {
+		return err
 	}
 	if !slices.IsSorted(s.Levels) {
 		return fmt.Errorf("the plan's levels %d do not ascend", s.Levels)
 	}
-	for i, b := range raw {
-		code := int8(b)
+	for _, code := range q.Codes {
 		if _, known := slices.BinarySearch(s.Levels, code); int32(code) < q.Grid.Min || int32(code) > q.Grid.Max || s.Levels != nil && !known {
 			return fmt.Errorf("the plan's code %d is none of %s", code, q.Grid.Name)
 		}
-		q.Codes[i] = code
 	}
 	for i, v := range s.Scales {
 		if !(v >= quantize.MinScale) || v-v != 0 {
@@ -74,5 +61,34 @@ func (s *Solved) apply(q *quantize.Weights) error {
 		q.Zeros[i] = z
 	}
 	q.Levels = s.Levels
+	return nil
+}
+
+func deflated(codes []int8) []byte {
+	var b bytes.Buffer
+	z, _ := flate.NewWriter(&b, flate.BestSpeed) // the level is valid
+	raw := make([]byte, len(codes))
+	for i, c := range codes {
+		raw[i] = byte(c)
+	}
+	_, err := z.Write(raw)
+	if err = errors.Join(err, z.Close()); err != nil {
+		panic(err) // a buffer takes all
+	}
+	return b.Bytes()
+}
+
+// inflate reads as many codes as there are.
+func inflate(codes []int8, b []byte) error {
+	raw, err := io.ReadAll(io.LimitReader(flate.NewReader(bytes.NewReader(b)), int64(len(codes))+1))
+	if err != nil {
+		return fmt.Errorf("the plan's codes cannot be read: %w", err)
+	}
+	if len(raw) != len(codes) {
+		return fmt.Errorf("the plan's %d codes are not those of %d weights", len(raw), len(codes))
+	}
+	for i, c := range raw {
+		codes[i] = int8(c)
+	}
 	return nil
 }

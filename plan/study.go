@@ -88,6 +88,9 @@ func (m *planner) takeOverWeights(s *Site, d *Node) error {
 	if w == nil {
 		return fmt.Errorf("the plan does not say how the weights of node %q are stored", d.Key)
 	}
+	if err := d.check(); err != nil {
+		return fmt.Errorf("node %q: %w", d.Key, err)
+	}
 	m.scheme[s], m.asked[s], m.rounding[s], m.correction[s] = d.Scheme, w.Form, w.Rounding, w.Correction
 	m.formed[s] = m.form(s)
 	if w.Solved != nil {
@@ -97,11 +100,18 @@ func (m *planner) takeOverWeights(s *Site, d *Node) error {
 		}
 		m.learned[s] = map[string]*quantize.Weights{w.Rounding: q}
 	}
-	c, err := m.rounded(s, w.Rounding)
-	if err != nil {
+	delete(m.simW, s)
+	if m.lowRank[s], m.settled[s] = nil, true; w.LowRank != nil {
+		n, k, _ := m.learned[s][w.Rounding].Shape()
+		f, err := w.LowRank.Factors(k, n)
+		if err != nil {
+			return err
+		}
+		m.lowRank[s] = &compensated{weights: m.learned[s][w.Rounding], factors: f, method: w.LowRank.Method, rounding: w.Rounding, gain: w.LowRank.Gain}
+	}
+	if _, err := m.weights(s); err != nil {
 		return err
 	}
-	m.simW[s] = c
 	if w.Correction != nil {
 		m.simulateBias(s)
 	}

@@ -53,7 +53,7 @@ func QuantizeBias(bias []float32, inputScale float32, w []float32, weights *Weig
 		if sw != weights.Scales[c] {
 			b.Raised = append(b.Raised, c)
 			if b.Weights == weights {
-				b.Weights = weights.clone()
+				b.Weights = weights.Clone()
 			}
 			b.Weights.setScale(w, c, sw)
 		}

@@ -185,18 +185,59 @@ func sum(x []float64) float64 {
 	return s
 }
 
-// Int8 rounds the factors to int8, A with a scale for each column of [K, Rank], B for each of [Rank, N], and returns the
-// correction that is left of them.
-func (l *LowRank) Int8() (a, b *Weights, rounded *LowRank, err error) {
-	a, err = QuantizeWeights(l.A, []int64{int64(l.K), int64(l.Rank)}, 1, Int8Weights)
+// Factors are a correction in int8. Its terms have one scale each, so that they take hardly more than their codes.
+type Factors struct {
+	A      []int8    // [K, Rank]
+	B      []int8    // [Rank, N]
+	Scales []float32 // [Rank]: A·diag(Scales)·B
+}
+
+// Int8 rounds the factors: each of A's columns and B's rows to its own −127…127.
+func (l *LowRank) Int8() (*Factors, error) {
+	a, err := QuantizeWeights(l.A, []int64{int64(l.K), int64(l.Rank)}, 1, Int8Weights)
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, err
 	}
-	b, err = QuantizeWeights(l.B, []int64{int64(l.Rank), int64(l.N)}, 1, Int8Weights)
+	b, err := QuantizeWeights(l.B, []int64{int64(l.Rank), int64(l.N)}, 0, Int8Weights)
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, err
 	}
-	return a, b, &LowRank{K: l.K, Rank: l.Rank, N: l.N, A: a.Dequantize(), B: b.Dequantize()}, nil
+	f := &Factors{A: a.Codes, B: b.Codes, Scales: make([]float32, l.Rank)}
+	for m := range f.Scales {
+		f.Scales[m] = max(float32(a.Scales[m]*b.Scales[m]), MinScale)
+	}
+	return f, nil
+}
+
+// LowRank returns what the codes stand for; the scales are in B.
+func (f *Factors) LowRank() *LowRank {
+	rank := len(f.Scales)
+	l := &LowRank{K: len(f.A) / max(rank, 1), Rank: rank, N: len(f.B) / max(rank, 1), A: make([]float32, len(f.A)), B: make([]float32, len(f.B))}
+	for i, c := range f.A {
+		l.A[i] = float32(c)
+	}
+	for i, c := range f.B {
+		l.B[i] = float32(float32(c) * f.Scales[i/l.N])
+	}
+	return l
+}
+
+// AddTo adds A·B to the weights w of a layer: [K, N], or [N, K] where transposed.
+func (l *LowRank) AddTo(w []float32, transposed bool) {
+	row, column := l.N, 1 // what lies between neighbouring inputs, and outputs
+	if transposed {
+		row, column = 1, l.K
+	}
+	for i := range l.K {
+		for m, a := range l.A[i*l.Rank:][:l.Rank] {
+			if a == 0 {
+				continue
+			}
+			for n, b := range l.B[m*l.N:][:l.N] {
+				w[i*row+n*column] += float32(a * b)
+			}
+		}
+	}
 }
 
 // loftqRounds is how often LoftQ corrects and rounds in turn.
@@ -219,6 +260,7 @@ func LoftQ(r *Rows, rank int, correct func(*Rows, int) *LowRank, round func(*Row
 			copy(r.Codes, next.Codes)
 			copy(r.Scales, next.Scales)
 			copy(r.Zeros, next.Zeros)
+			r.Levels = next.Levels
 		}
 	}
 	return best

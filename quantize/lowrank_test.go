@@ -140,12 +140,13 @@ func TestInt8Factors(t *testing.T) {
 	s, rows := lowRankCase(t, 96, 64, 1)
 	l := s.LowRank(rows, 8)
 	before, after := l.Gain(rows, s.Loss)
-	a, b, rounded, err := l.Int8()
+	f, err := l.Int8()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(a.Scales) != 8 || len(b.Scales) != 96 {
-		t.Errorf("%d and %d scales", len(a.Scales), len(b.Scales))
+	rounded := f.LowRank()
+	if rounded.K != 64 || rounded.N != 96 || rounded.Rank != 8 {
+		t.Errorf("a correction of rank %d of %d×%d", rounded.Rank, rounded.K, rounded.N)
 	}
 	_, left := rounded.Gain(rows, s.Loss)
 	t.Logf("%.5f of the error is left, %.5f with int8 factors", after/before, left/before)

@@ -22,7 +22,7 @@ func TestBalance(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		before := q.clone()
+		before := q.Clone()
 		q.Balance(w, k)
 		for c := range o {
 			whole := 0.0

@@ -193,7 +193,8 @@ func (q *Weights) ScaleDims() []int64 {
 	return d
 }
 
-func (q *Weights) clone() *Weights {
+// Clone returns a copy with codes and scales of its own.
+func (q *Weights) Clone() *Weights {
 	r := *q
 	r.Codes, r.Scales, r.Zeros = slices.Clone(q.Codes), slices.Clone(q.Scales), slices.Clone(q.Zeros)
 	return &r

@@ -44,6 +44,21 @@ func choice[T ~string](f *pflag.FlagSet, at *T, name string, of []string) {
 	})
 }
 
+// choices is a repeatable flag that takes some of some names.
+func choices(f *pflag.FlagSet, at *[]string, name string, of []string) {
+	var one string
+	choice(f, &one, name, of)
+	set := f.Lookup(name).Value.(*setter)
+	check := set.set
+	set.set = func(v string) error {
+		if err := check(v); err != nil {
+			return err
+		}
+		*at = append(*at, one)
+		return nil
+	}
+}
+
 // pairs is a repeatable flag KEY=VALUE.
 func pairs(f *pflag.FlagSet, name, form string, put func(key, value string) error) {
 	seen := map[string]bool{}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -76,6 +77,9 @@ Weights
       --storage HOW        below 8 bits: auto, folded, native or qdq [auto]
       --accuracy-level N   of MatMulNBits: 1 float32, 4 int8 [1]
       --rounding HOW       rtn, squant, diffusion, hqq, gptq, adaround [best]
+      --compensate HOW     bias; lorc or lqer: low-rank terms beside it; or none
+                           (repeatable) [bias]
+      --rank N             of the terms of lorc and lqer, at most [8]
       --preset NAME        zq-w8a8, zq-w4a8, zq-w4/8a8, hero-m1, -m2 or -m3
       --override G=WISH    nodes that glob G matches: float, or a list such as
                            weights:int4,block:32,storage:qdq,activations:token
@@ -145,7 +149,7 @@ var quantizeRules = []rule{
 	{flag: "work", needs: "max-drop|target-size", why: "it keeps what a search measures"},
 	{flag: "plan", why: "a plan holds all decisions", without: []string{
 		"max-drop", "target-size", "preset", "override", "overrides",
-		"calib", "activations", "weights", "block", "storage", "accuracy-level", "rounding", "equalize", "range", "include", "exclude", "exclude-op", "target", "write-plan",
+		"calib", "activations", "weights", "block", "storage", "accuracy-level", "rounding", "equalize", "compensate", "rank", "range", "include", "exclude", "exclude-op", "target", "write-plan",
 	}},
 	{flag: "dry-run", why: "it makes no model to verify", without: []string{
 		"data", "labels", "fail-if", "report", "semantics", "no-verify", "force", "emit", "quiet",
@@ -169,6 +173,8 @@ func quantizeCommand(f *pflag.FlagSet) action {
 	positive(f, "accuracy-level", &o.Weights.AccuracyLevel)
 	choice(f, &o.Rounding, "rounding", names(quantize.Roundings, func(r quantize.Rounding) string { return r.Name }))
 	choice(f, &o.Equalize, "equalize", names(plan.Equalizes, func(e plan.Equalize) string { return string(e) }))
+	choices(f, &o.Compensate, "compensate", plan.Compensations)
+	positive(f, "rank", &o.Rank)
 	choice(f, &o.Range.Method, "range", names(quantize.Methods, func(m quantize.Method) string { return m.Name }))
 	f.Float64Var(&o.Range.Percentile, "percentile", 0, "")
 	f.Float64Var(&o.Range.SigmaK, "sigma-k", 0, "")
@@ -313,6 +319,9 @@ func (j *quantizeJob) prepare(ctx context.Context, args []string) error {
 	if o.Search, err = j.search.options(j.in.file, j.semantics); err != nil {
 		return err
 	}
+	if err := j.checkCompensation(); err != nil {
+		return err
+	}
 	if err := j.checkOutputs(); err != nil {
 		return err
 	}
@@ -333,6 +342,31 @@ func (j *quantizeJob) prepare(ctx context.Context, args []string) error {
 		o.Plan, err = readPlan(j.planFile, j.in.file)
 	}
 	return err
+}
+
+// checkCompensation refuses compensations that would do nothing.
+func (j *quantizeJob) checkCompensation() error {
+	o := &j.options
+	lowRank := ""
+	for _, name := range o.Compensate {
+		c, ok := quantize.CompensationNamed(name)
+		switch {
+		case name == plan.CompensateNone && len(o.Compensate) > 1:
+			return usagef("--compensate %s excludes all others: leave it or them out", name)
+		case ok && c.Solver && o.Calib == "":
+			return usagef("--compensate %s needs --calib: it is made from what the layers see; --compensate lorc is not", name)
+		case ok:
+			lowRank = name
+		}
+	}
+	if lowRank == "" && o.Rank > 0 {
+		return usagef("--rank needs --compensate lorc or lqer: nothing else has a rank")
+	}
+	all := j.preset == "" && j.overrides == "" && len(o.Overrides) == 0 && o.Search == nil // have the weights of the flag
+	if f, ok := quantize.FormatNamed(cmp.Or(o.Weights.Type, quantize.Formats[0].Name)); ok && all && lowRank != "" && f.Bits >= 8 {
+		return usagef("--compensate %s and --weights %s exclude each other: a low-rank term is for weights of fewer than 8 bits, and takes no more bytes than those would", lowRank, f.Name)
+	}
+	return nil
 }
 
 // checkOutputs refuses what must not or cannot be written.

@@ -9,6 +9,6 @@ import (
 func describePlan(r *verify.Report, p *plan.Plan) {
 	r.Target = p.Target
 	for _, n := range p.Nodes {
-		r.Nodes = append(r.Nodes, verify.Node{Key: n.Key, Op: n.Op, Scheme: string(n.Scheme), ReasonID: n.Reason.ID, Reason: n.Reason.Text})
+		r.Nodes = append(r.Nodes, verify.Node{Key: n.Key, Op: n.Op, Scheme: string(n.Scheme), ReasonID: n.Reason.ID, Reason: n.Why()})
 	}
 }

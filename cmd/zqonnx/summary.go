@@ -172,7 +172,7 @@ func guarded(p *plan.Plan) []string {
 	var lines []string
 	for _, n := range p.Nodes {
 		if n.Reason.ID == "guard" || n.Reason.ID == "heterogeneous-concat" {
-			lines = append(lines, fmt.Sprintf("%s (%s): %s", n.Key, n.Scheme, n.Reason.Text))
+			lines = append(lines, fmt.Sprintf("%s (%s): %s", n.Key, n.Scheme, n.Why()))
 		}
 	}
 	if more := len(lines) - mostGuarded; more > 0 {
@@ -278,7 +278,7 @@ func writePlanTable(w io.Writer, width int, p *plan.Plan) error {
 		rows = append(rows, []string{e.Tensor, "", "equalised", e.Reason.Text})
 	}
 	for _, n := range p.Nodes {
-		rows = append(rows, []string{n.Key, n.Op, string(n.Scheme), n.Reason.Text})
+		rows = append(rows, []string{n.Key, n.Op, string(n.Scheme), n.Why()})
 	}
 	return termtext.Table{Width: width, Wrapped: true}.Write(w, rows)
 }

@@ -212,7 +212,7 @@ func (e *emitter) nbits(s *plan.Site, d *plan.Node) error {
 			onnx.AttrI("block_size", int64(d.Weights.Block)), onnx.AttrI("accuracy_level", int64(d.Weights.AccuracyLevel)),
 		},
 	}).Output(0)
-	return e.replaceProduct(n, y)
+	return e.replaceProduct(s, d.Weights, y)
 }
 
 // inBlocks replaces a product by MatMul with a DequantizeLinear in blocks along K, of its own: a shared one is not fused.
@@ -244,7 +244,7 @@ func (e *emitter) inBlocks(s *plan.Site, d *plan.Node) error {
 		return err
 	}
 	w := e.before(n, "DequantizeLinear", "weight", []*onnx.Value{st.codes, st.scales, st.zeros}, onnx.AttrI("axis", 0), onnx.AttrI("block_size", int64(d.Weights.Block)))
-	return e.replaceProduct(n, e.before(n, "MatMul", n.Output(0).Name()+"_product", []*onnx.Value{n.Input(0), w}))
+	return e.replaceProduct(s, d.Weights, e.before(n, "MatMul", n.Output(0).Name()+"_product", []*onnx.Value{n.Input(0), w}))
 }
 
 // tensorOf returns codes in the type that ONNX has for the grid.
@@ -262,8 +262,13 @@ func tensorOf(g quantize.Grid, codes []int8, dims ...int64) *onnx.Tensor {
 	return onnx.Of(codes, dims...)
 }
 
-// replaceProduct puts y, the product alone, in the place of a MatMul, or of a Gemm with its bias.
-func (e *emitter) replaceProduct(n *onnx.Node, y *onnx.Value) error {
+// replaceProduct puts y, the product with the codes alone, in the place of a MatMul, or of a Gemm with its bias.
+func (e *emitter) replaceProduct(s *plan.Site, w *plan.Weights, y *onnx.Value) error {
+	n := s.Node
+	y, err := e.besideProduct(s, w, y)
+	if err != nil {
+		return err
+	}
 	if c := n.Input(2); c != nil {
 		y = e.before(n, "Add", n.Output(0).Name()+"_biased", []*onnx.Value{y, c})
 	}

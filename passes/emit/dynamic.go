@@ -60,7 +60,7 @@ func (e *emitter) product(s *plan.Site, d *plan.Node, form dynamicForm, inputs m
 		x = form.input(e, n, n.Input(0), st.dims[0])
 		inputs[key] = x
 	}
-	return e.replaceProduct(n, form.product(e, n, x, st))
+	return e.replaceProduct(s, d.Weights, form.product(e, n, x, st))
 }
 
 // tensorInput is DynamicQuantizeLinear.

@@ -161,7 +161,16 @@ func meaningOf(t *testing.T, prep *plan.Prepared, p *plan.Plan) *meaning {
 				}
 				c.edges[engine.Edge{Node: s.Key, Input: 2}] = always(onnx.Of(float))
 			}
-			c.edges[engine.Edge{Node: s.Key, Input: input}] = always(onnx.Of(q.Dequantize(), dims...))
+			w := q.Dequantize()
+			if l := d.Weights.LowRank; l != nil {
+				outputs := int(dims[s.Axes[0]])
+				f, err := l.Factors(len(w)/outputs, outputs)
+				if err != nil {
+					t.Fatal(err)
+				}
+				f.LowRank().AddTo(w, s.Axes[0] == 0)
+			}
+			c.edges[engine.Edge{Node: s.Key, Input: input}] = always(onnx.Of(w, dims...))
 		}
 		if s.Kind == plan.Product && (d.Scheme == plan.Token || d.Scheme == plan.Dynamic) {
 			c.edges[engine.Edge{Node: s.Key, Input: s.Input()}] = rounded(func(x []float32) quantize.Params {

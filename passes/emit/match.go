@@ -92,12 +92,13 @@ func (e *emitter) fits(n *onnx.Node, s *plan.Site, d *plan.Node) error {
 		}
 	}
 	if w := d.Weights; w != nil {
-		return e.weightsFit(s, w)
+		return e.weightsFit(s, d)
 	}
 	return nil
 }
 
-func (e *emitter) weightsFit(s *plan.Site, w *plan.Weights) error {
+func (e *emitter) weightsFit(s *plan.Site, d *plan.Node) error {
+	w := d.Weights
 	switch kept := w.Rounding == plan.Keeps; {
 	case kept != (s.Kept != nil):
 		return fmt.Errorf("rounding %q is for weights that the model has as codes", plan.Keeps)
@@ -113,6 +114,8 @@ func (e *emitter) weightsFit(s *plan.Site, w *plan.Weights) error {
 		return fmt.Errorf("storage %q needs opset %d, the model has %d", w.Storage, blocksOpset, e.model.Opset(""))
 	case w.Rounding == "squant" && w.Axis != 0:
 		return fmt.Errorf("rounding %q needs channels along axis 0", w.Rounding)
+	case w.LowRank != nil && (s.Kind != plan.Product || d.Scheme == plan.Static):
+		return fmt.Errorf("a low-rank term is for products that are not static")
 	case len(w.Correction) == 0:
 		return nil
 	case s.Kind != plan.Conv && s.Kind != plan.Product:

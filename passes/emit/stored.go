@@ -31,7 +31,9 @@ func (e *emitter) storeWeights() error {
 				if scaled[key] == nil {
 					scaled[key] = e.float(s.Node, b)
 				}
-				s.Node.SetInput(in, scaled[key])
+				if err := e.giveWeights(s, in, d.Weights, scaled[key]); err != nil {
+					return err
+				}
 				continue
 			}
 			st, err := e.weights(s, i, d.Weights, asIs)
@@ -42,7 +44,9 @@ func (e *emitter) storeWeights() error {
 			if scaled[key] == nil {
 				scaled[key] = e.scaled(s.Node, st)
 			}
-			s.Node.SetInput(in, scaled[key])
+			if err := e.giveWeights(s, in, d.Weights, scaled[key]); err != nil {
+				return err
+			}
 		}
 		return nil
 	}, plan.WeightOnly, plan.Conv, plan.Product, plan.Recurrent, plan.Stored)
@@ -57,6 +61,15 @@ func (e *emitter) half(s *plan.Site, i int) *onnx.Value {
 		e.widened[v] = widened(v, e.constant(v.Graph(), v.Name()+"_float16", s.Half(i)))
 	}
 	return e.widened[v]
+}
+
+// giveWeights makes float weights an input of a site's node.
+func (e *emitter) giveWeights(s *plan.Site, input int, w *plan.Weights, float *onnx.Value) error {
+	float, err := e.besideWeights(s, w, float)
+	if err == nil {
+		s.Node.SetInput(input, float)
+	}
+	return err
 }
 
 // inRows reports whether weights have scales or zero points that do not simply broadcast over them.
