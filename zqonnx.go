@@ -173,6 +173,12 @@ func (o Options) search(ctx context.Context, m *onnx.Model, prep *plan.Prepared,
 	default:
 		by = metric.Named("distance")
 	}
+	check := []*data.Set{s.check}
+	if s.check.Source == data.HeldBack {
+		seen := s.calibration.Limited(0)
+		seen.Source = data.Seen
+		check = append(check, seen)
+	}
 	key := ""
 	if o.Search.Work != "" {
 		var err error
@@ -181,7 +187,7 @@ func (o Options) search(ctx context.Context, m *onnx.Model, prep *plan.Prepared,
 		}
 	}
 	return search.Run(ctx, prep, o.plan(s), search.Options{
-		Goals: o.Search.Goals, Metric: by, Command: o.Search.Command, Check: s.check, Model: m, Semantics: o.Search.Semantics,
+		Goals: o.Search.Goals, Metric: by, Command: o.Search.Command, Check: check, Model: m, Semantics: o.Search.Semantics,
 		Work: o.Search.Work, Key: key, Budget: o.Search.Budget,
 		Build: func(p *plan.Plan) (*onnx.Model, error) {
 			prep, err := plan.Prepare(m, max(o.Opset, p.Opset))

@@ -34,7 +34,7 @@ type Options struct {
 	Goals
 	Metric  *metric.Metric // nil: Command
 	Command *Command
-	Check   *data.Set // samples that Metric is measured on
+	Check   []*data.Set // samples that Metric is measured on: the worst figure counts
 	// Model is the float model and Build what carries a plan out on it.
 	Model     *onnx.Model
 	Build     func(*plan.Plan) (*onnx.Model, error)
@@ -192,19 +192,21 @@ func (s *searcher) prepare(study *plan.Study) error {
 		return nil
 	}
 	s.log.Metric = s.Metric.Name
-	all := s.Check.Samples()
-	n := max(1, min(all, int(s.Budget/leastCandidates/max(1, study.Work()))))
-	set := s.Check.Limited(n)
-	s.samples = set.Samples()
-	s.work = study.Work() * float64(s.samples)
-	ref, err := verify.NewReference(s.ctx, s.Model, set, verify.Options{
-		Semantics: s.Semantics, Threads: s.plan.Threads, Progress: func(done, of int) { s.plan.Progress("running the float model", done, of) },
-	})
-	if err != nil {
-		return err
+	j := &measured{metric: s.Metric}
+	affordable := s.Budget / leastCandidates / max(1, study.Work())
+	for _, set := range s.Check {
+		set = set.Limited(max(1, min(set.Samples(), int(affordable)/len(s.Check))))
+		ref, err := verify.NewReference(s.ctx, s.Model, set, verify.Options{
+			Semantics: s.Semantics, Threads: s.plan.Threads, Progress: func(done, of int) { s.plan.Progress("running the float model", done, of) },
+		})
+		if err != nil {
+			return err
+		}
+		j.references = append(j.references, ref)
+		s.samples += ref.Samples()
+		s.log.Data = append(s.log.Data, verify.Data{Source: string(set.Source), Samples: ref.Samples()})
 	}
-	s.judge = &measured{s.Metric, ref}
-	s.log.Data = verify.Data{Source: string(set.Source), Samples: s.samples}
+	s.judge, s.work = j, study.Work()*float64(s.samples)
 	return nil
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/zqonnx/zqonnx/data"
 	"github.com/zqonnx/zqonnx/metric"
 	"github.com/zqonnx/zqonnx/onnx"
 	"github.com/zqonnx/zqonnx/passes/emit"
@@ -28,7 +29,7 @@ func options(t testing.TB, model func() *onnx.Model, by string, goals Goals) (*p
 	prep, o := prepared(t, model)
 	m := model()
 	return prep, o, Options{
-		Goals: goals, Metric: metric.Named(by), Check: o.Probes, Model: m, Key: "test",
+		Goals: goals, Metric: metric.Named(by), Check: []*data.Set{o.Probes}, Model: m, Key: "test",
 		Ladder: []plan.Form{{Type: "int6", Storage: "auto"}, {Type: "int4", Storage: "auto"}, {Type: "int2", Storage: "auto"}},
 		Build: func(p *plan.Plan) (*onnx.Model, error) {
 			prep, err := plan.Prepare(m, p.Opset)
@@ -73,7 +74,7 @@ func TestMaxDrop(t *testing.T) {
 				t.Errorf("%v: %d bytes would do: %+v", x, p.Bytes, p)
 			}
 		}
-		if chosen != 1 || float64(*r.Log.MaxDrop) != x || r.Log.Metric != "cosine" || r.Log.Data.Samples != 16 {
+		if chosen != 1 || float64(*r.Log.MaxDrop) != x || r.Log.Metric != "cosine" || len(r.Log.Data) != 1 || r.Log.Data[0].Samples != 16 {
 			t.Errorf("%v: %d points are chosen; log %+v", x, chosen, r.Log)
 		}
 		types = append(types, weightTypes(r.Plan))
@@ -94,6 +95,28 @@ func weightTypes(p *plan.Plan) string {
 		}
 	}
 	return strings.Join(types, " ")
+}
+
+// Of several sets of samples the worst figure counts.
+func TestSeveralSets(t *testing.T) {
+	prep, po, o := options(t, wide, "cosine", Goals{MaxBytes: 1 << 30})
+	few, err := data.Probes(prep.Model.Graph, data.Options{Limit: 3, Seed: 9})
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := o.Check[0]
+	var values []float64
+	for _, sets := range [][]*data.Set{{first}, {few}, {first, few}, {few, first}} {
+		o.Check = sets
+		r, err := Run(t.Context(), prep, po, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		values = append(values, r.Drop)
+	}
+	if worst := max(values[0], values[1]); values[0] == values[1] || values[2] != worst || values[3] != worst {
+		t.Errorf("drops %v", values)
+	}
 }
 
 // The site that suffers most keeps the most bits.

@@ -50,7 +50,7 @@ type Search struct {
 	MaxDrop  *metric.Number `json:"max_drop,omitempty"`
 	MaxBytes int64          `json:"max_bytes,omitempty"`
 	Unmet    string         `json:"unmet,omitempty"` // the goal that was not reached
-	Data     Data           `json:"data,omitzero"`   // that the metric was measured on
+	Data     []Data         `json:"data,omitempty"`  // that the metric was measured on; the worst figure counts
 	Float    *metric.Number `json:"float,omitempty"` // the float model's score
 	Points   []SearchPoint  `json:"points"`          // in the order in which they were measured
 	// Moves are the steps to fewer bits, in the order in which they were taken.

@@ -130,8 +130,16 @@ func searchLines(found *search.Result) []string {
 	if found.Drop == found.Drop {
 		line += fmt.Sprintf(", dropped %s", numberText(found.Drop))
 	}
-	if d := found.Log.Data; d.Samples > 0 {
-		line += ", on " + samplesText(d.Samples, data.Source(d.Source))
+	var sets []string
+	for _, d := range found.Log.Data {
+		sets = append(sets, samplesText(d.Samples, data.Source(d.Source)))
+	}
+	switch len(sets) {
+	case 0:
+	case 1:
+		line += ", on " + sets[0]
+	default:
+		line += ", the worse of " + joined(sets)
 	}
 	lines := []string{line, fmt.Sprintf("the best of %d models measured; weights: %s", len(found.Log.Points), joined(types))}
 	if found.Unmet != "" {
