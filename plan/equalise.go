@@ -161,6 +161,7 @@ func (m *planner) clone() *planner {
 	c.scheme, c.why, c.float = maps.Clone(m.scheme), maps.Clone(m.why), maps.Clone(m.float)
 	c.params, c.guarded, c.simW = maps.Clone(m.params), maps.Clone(m.guarded), maps.Clone(m.simW)
 	c.unpaid, c.cheaper, c.correction = maps.Clone(m.unpaid), maps.Clone(m.cheaper), maps.Clone(m.correction)
+	c.methods = maps.Clone(m.methods)
 	c.rounding, c.learned, c.formed = maps.Clone(m.rounding), maps.Clone(m.learned), maps.Clone(m.formed)
 	c.asked, c.coarse = maps.Clone(m.asked), maps.Clone(m.coarse)
 	c.offered, c.lowRank, c.settled = maps.Clone(m.offered), maps.Clone(m.lowRank), maps.Clone(m.settled)
@@ -189,6 +190,9 @@ func (m *planner) scale(all []*equalisable) (undo func(), err error) {
 			return nil, err
 		}
 		undos = append(undos, f)
+		for _, v := range e.Values {
+			delete(m.methods, v)
+		}
 		from, to := round(decibels(e.offers[0].noise)), round(decibels(best.noise))
 		m.equalised = append(m.equalised, Equalisation{Tensor: e.Value.Name(), Axis: e.axis, Scales: best.scales, Reason: Reason{
 			ID: "equalised", Text: fmt.Sprintf("%s: what takes it loses less, %.1f dB instead of %.1f dB", best.name, to, from),

@@ -68,7 +68,9 @@ type planner struct {
 	layout *layout
 	params map[*onnx.Value]Activation
 	stats  statistics
-	runner *runner
+	// methods are the ranges' that were chosen by measuring, by a family's first source.
+	methods map[*onnx.Value]string
+	runner  *runner
 
 	scheme map[*Site]Scheme
 	why    map[*onnx.Node]Reason
@@ -139,7 +141,7 @@ func newPlanner(ctx context.Context, prep *Prepared, o Options) *planner {
 	m := &planner{
 		Options: o, ctx: ctx, prep: prep, graph: prep.Model.Graph, sites: prep.Survey(), site: map[*onnx.Node]*Site{},
 		scheme: map[*Site]Scheme{}, why: map[*onnx.Node]Reason{}, float: map[*onnx.Value]bool{},
-		params: map[*onnx.Value]Activation{}, simW: map[*Site]change{}, weightValues: map[int][]float32{}, keys: prep.Model.Graph.Keys(),
+		params: map[*onnx.Value]Activation{}, methods: map[*onnx.Value]string{}, simW: map[*Site]change{}, weightValues: map[int][]float32{}, keys: prep.Model.Graph.Keys(),
 		cheaper: map[*Site]float64{}, unpaid: map[*Site]Reason{}, sqnr: map[string]float64{}, guarded: map[*onnx.Value]Reason{}, correction: map[*Site][]float32{}, asked: map[*Site]Form{}, coarse: map[*Site]Reason{}, formed: map[*Site]Form{}, rounding: map[*Site]string{}, learned: map[*Site]map[string]*quantize.Weights{},
 		offered: map[*Site][]*compensated{}, lowRank: map[*Site]*compensated{}, settled: map[*Site]bool{},
 	}
@@ -273,7 +275,7 @@ func (m *planner) placeStatic() error {
 			return err
 		}
 		if complete && !m.splitScales() && !m.splitConcats() && !m.dropUnpaid() {
-			return m.joinRanges()
+			return m.chooseRanges()
 		}
 	}
 }

@@ -50,7 +50,7 @@ func (m *planner) ownRanges() (complete bool, err error) {
 	m.params = map[*onnx.Value]Activation{}
 	complete = true
 	for _, f := range m.layout.families() {
-		a, err := m.rangeOf(f, m.Range)
+		a, err := m.rangeOf(f, m.plainRange())
 		switch {
 		case errors.Is(err, errNoData):
 			for _, v := range f.tensors {
@@ -69,6 +69,15 @@ func (m *planner) ownRanges() (complete bool, err error) {
 		}
 	}
 	return complete, nil
+}
+
+// plainRange is the rule for ranges that are not chosen by measuring.
+func (m *planner) plainRange() quantize.RangeRule {
+	rule := m.Range
+	if rule.Method == quantize.Auto {
+		rule.Method = quantize.Methods[0].Name
+	}
+	return rule
 }
 
 func (m *planner) set(f *family, a Activation) {
@@ -138,20 +147,27 @@ func (m *planner) seen(tensors []*onnx.Value) ([]quantize.Collector, error) {
 	return all, nil
 }
 
-// joinRanges gives the families that do better with one range one.
-func (m *planner) joinRanges() error {
+// chooseRanges joins the families that do better with one range, and chooses ranges by measuring if the user asked for that.
+func (m *planner) chooseRanges() error {
 	families, err := m.join(m.layout.families())
 	if err != nil {
 		return err
 	}
 	for _, f := range families {
-		a, err := m.rangeOf(f, m.Range)
+		rule := m.plainRange()
+		if method := m.methods[f.sources[0]]; method != "" {
+			rule.Method = method // measured before
+		}
+		a, err := m.rangeOf(f, rule)
 		if err != nil {
 			return err
 		}
 		m.set(f, a)
 	}
-	return nil
+	if m.Range.Method != quantize.Auto {
+		return nil
+	}
+	return m.measureRanges(families)
 }
 
 // join joins the operands of each Concat with its result, where nothing else sees their codes: with one scale it only moves codes,

@@ -6,7 +6,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/zqonnx/zqonnx/metric"
 	"github.com/zqonnx/zqonnx/onnx"
+	"github.com/zqonnx/zqonnx/quantize"
 )
 
 // parameters returns those of all tensors of a plan, by name.
@@ -86,7 +88,7 @@ func TestJoinedConcats(t *testing.T) {
 			end(b, b.op("Relu", "r", in(concat(b, "cat", b.conv("p", x), b.conv("q", x)))), 16)
 		}, "p q r"},
 	} {
-		for _, method := range []string{"minmax", "mse", "moving-average"} {
+		for _, method := range []string{"minmax", "mse", "moving-average", quantize.Auto} {
 			_, p := planned(t, build(c.build), func(o *Options) { o.Range.Method, o.Equalize = method, EqualizeNone })
 			all := parameters(p)
 			groups := map[Activation][]string{}
@@ -108,5 +110,73 @@ func TestJoinedConcats(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// tails makes a tensor of heavy tails, the cube of a convolution, that a layer takes, and gives it besides as it is.
+func tails(b *builder) {
+	c := b.conv("c", b.input("x", 1, 8, 16, 16))
+	cube := b.op("Mul", "cube", in(b.op("Mul", "square", in(c, c)), c))
+	last := b.op("Mul", "last", in(b.op("Mul", "again", in(c, c)), c))
+	y := b.op("Conv", "y", in(cube, b.normal("wy", 0.1, 8, 8, 3, 3)))
+	b.output(b.op("Conv", "z", in(y, b.normal("wz", 0.1, 8, 8, 3, 3))), b.op("MaxPool", "p", in(last), onnx.AttrIs("kernel_shape", 2, 2)))
+}
+
+// Auto clips heavy tails where a layer averages over them, and neither what the model gives nor with few samples.
+func TestAutoRange(t *testing.T) {
+	for _, c := range []struct {
+		samples int
+		clipped bool
+	}{{64, true}, {leastRangeSamples - 1, false}} {
+		auto := func(method string) map[string]Activation {
+			_, p := planned(t, build(tails), func(o *Options) {
+				prep, err := Prepare(build(tails), 0)
+				if err != nil {
+					t.Fatal(err)
+				}
+				o.Range.Method, o.Equalize, o.Calibration, o.Guard.Samples = method, EqualizeNone, samplesOf(t, prep, c.samples), 8
+			})
+			return parameters(p)
+		}
+		chosen, widest := auto(quantize.Auto), auto("minmax")
+		for name, a := range chosen {
+			if a.Method == "" || a.Method == quantize.Auto {
+				t.Errorf("%s: method %q", name, a.Method)
+			}
+		}
+		if got := chosen["cube"].Scale < 0.9*widest["cube"].Scale; got != c.clipped {
+			t.Errorf("%d samples: cube has %v, its extremes %v", c.samples, chosen["cube"], widest["cube"])
+		}
+		if chosen["last"] != widest["last"] {
+			t.Errorf("%d samples: last has %v, its extremes %v", c.samples, chosen["last"], widest["last"])
+		}
+	}
+}
+
+// What is chosen by what rounding and clipping cost.
+func TestBestRange(t *testing.T) {
+	offers := []quantize.Candidate{{Method: "minmax", Noise: 10}, {Method: "entropy", Noise: 7, Clipping: 1}, {Method: "mse", Noise: 6, Clipping: 3}}
+	for _, c := range []struct {
+		name             string
+		clip             float64 // the squared error that clipping made in the samples
+		rounded, clipped float64 // dB
+		want             string
+	}{
+		{"clipping costs no more than rounding", 3, 40, 40 + decibels(0.3), "mse"},
+		{"clipping costs twice as much", 3, 40, 40 + decibels(0.6), "entropy"},
+		{"clipping costs 5 times as much", 3, 40, 40 + decibels(1.5), "minmax"},
+		{"clipping costs less", 3, 40, 60, "mse"},
+		{"the samples hardly show what is clipped", 0.5, 40, 60, "minmax"},
+		{"nobody takes it", 3, metric.MaxSQNR, metric.MaxSQNR, "minmax"},
+	} {
+		k := contest{offers: offers, tight: offers[2], round: disturbed{1000, 100}, clip: disturbed{100 * c.clip, 100}}
+		if got := k.best(c.rounded, c.clipped); got.Method != c.want {
+			t.Errorf("%s: %s, want %s", c.name, got.Method, c.want)
+		}
+	}
+	k := contest{offers: []quantize.Candidate{{Method: "minmax", Noise: 10}, {Method: "mse", Noise: 9.5, Clipping: 0.1}}, round: disturbed{1000, 100}, clip: disturbed{10, 100}}
+	k.tight = k.offers[1]
+	if got := k.best(40, 60); got.Method != "minmax" {
+		t.Errorf("a gain of 5 %%: %s", got.Method)
 	}
 }

@@ -8,6 +8,8 @@ type Candidate struct {
 	// included, as Histogram.Noise has it; for tensors that share a scale the mean of
 	// theirs, in which each weighs as SharedRange says for mse.
 	Noise float64
+	// Clipping is the part of Noise that is the squared distance of values beyond the outermost codes from these.
+	Clipping float64
 }
 
 // Candidates returns what each method makes of the same values, in the order of
@@ -15,7 +17,7 @@ type Candidate struct {
 // for all that must share a scale. The number of values times Noise is the sum of
 // hist·(x − Q(x))². It takes Percentile and SigmaK from the rule and needs a
 // Histogram for each tensor, so moving-average, which has no histogram, is left
-// out. Errors are those of SharedRange.
+// out, as is Auto, whose choices these are. Errors are those of SharedRange.
 func (r RangeRule) Candidates(h []*Histogram, g Grid) ([]Candidate, error) {
 	c := make([]Collector, len(h))
 	for i := range h {
@@ -24,7 +26,7 @@ func (r RangeRule) Candidates(h []*Histogram, g Grid) ([]Candidate, error) {
 	var all []Candidate
 	var b []bucket
 	for _, m := range Methods {
-		if m.ordered() {
+		if m.ordered() || m.choose == nil {
 			continue
 		}
 		r.Method = m.Name
@@ -35,7 +37,8 @@ func (r RangeRule) Candidates(h []*Histogram, g Grid) ([]Candidate, error) {
 		if b == nil {
 			b = mix(h, g, byPower).buckets()
 		}
-		all = append(all, Candidate{m.Name, lo, hi, noise(b, g.Params(lo, hi), g) / mass(b)})
+		p, n := g.Params(lo, hi), mass(b)
+		all = append(all, Candidate{m.Name, lo, hi, noise(b, p, g) / n, clipping(b, p, g) / n})
 	}
 	return all, nil
 }

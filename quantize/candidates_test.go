@@ -36,6 +36,10 @@ func TestCandidates(t *testing.T) {
 				if want := squaredError(x, p, g); math.Abs(c.Noise/want-1) > 0.03 {
 					t.Errorf("%s %s: noise %v, the values' %v", name, c.Method, c.Noise, want)
 				}
+				// Buckets with few values are not filled evenly.
+				if want := clippedError(x, p, g); math.Abs(c.Clipping-want) > 0.1*want+0.01*c.Noise {
+					t.Errorf("%s %d bits, %s: clipping %v, the values' %v", name, g.Bits, c.Method, c.Clipping, want)
+				}
 				least = min(least, c.Noise)
 				byName[c.Method] = c.Noise
 			}
@@ -47,6 +51,17 @@ func TestCandidates(t *testing.T) {
 			}
 		}
 	}
+}
+
+// clippedError is the mean squared distance of x from the codes' range.
+func clippedError(x []float32, p Params, g Grid) float64 {
+	lo, hi := float64(g.Min-p.ZeroPoint)*float64(p.Scale), float64(g.Max-p.ZeroPoint)*float64(p.Scale)
+	sum := 0.0
+	for _, v := range x {
+		d := float64(v) - min(max(float64(v), lo), hi)
+		sum += d * d
+	}
+	return sum / float64(len(x))
 }
 
 // For tensors that share a scale, noise is the mean of each one's own, weighed by power.

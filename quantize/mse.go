@@ -34,6 +34,28 @@ func noise(b []bucket, p Params, g Grid) float64 {
 	return sum * n.step * n.step
 }
 
+// clipping is Σ n·E[d²] over the buckets, d the distance from the outermost codes where a value is beyond them.
+func clipping(b []bucket, p Params, g Grid) float64 {
+	lo, hi := float64(g.Min-p.ZeroPoint)*float64(p.Scale), float64(g.Max-p.ZeroPoint)*float64(p.Scale)
+	sum := 0.0
+	for _, x := range b {
+		sum += float64(x.n * (squareAbove(x.lo-hi, x.hi-hi) + squareAbove(lo-x.hi, lo-x.lo)))
+	}
+	return sum
+}
+
+// squareAbove is the mean of max(u, 0)² for u from a to b.
+func squareAbove(a, b float64) float64 {
+	switch {
+	case b <= 0:
+		return 0
+	case a == b:
+		return b * b
+	}
+	c := max(a, 0)
+	return (float64(b*b*b) - float64(c*c*c)) / (3 * (b - a))
+}
+
 // noiseIntegral works in units of the step, where codes are integers lo…hi.
 type noiseIntegral struct{ step, lo, hi float64 }
 

@@ -20,8 +20,12 @@ type Method struct {
 	Name, Doc string
 
 	collector func() Collector // the cheapest that serves
-	choose    chooser
+	choose    chooser          // nil: Auto
 }
+
+// Auto is the method of a planner that tries the Candidates and measures what each does to the layers that take the tensor.
+// A RangeRule gathers for it what the Candidates need, but has no Range of its own.
+const Auto = "auto"
 
 // A chooser makes one range of what was seen of the tensors that are to share it.
 type chooser func(r RangeRule, c []Collector, g Grid) (lo, hi float64, err error)
@@ -36,6 +40,7 @@ var Methods = []Method{
 	{"mse", "least mean squared error of the quantized values, both ends searched", newHistogram, mixed(mseRange, byPower)},
 	{"octav", "least expected squared error of rounding and clipping (OCTAV)", newHistogram, mixed(octavRange, byPower)},
 	{"sigma", "mean ± k standard deviations, k by the number of bits (--sigma-k)", newHistogram, mixed(sigmaRange, byTensor)},
+	{Auto, "of the others, but moving-average, the one that disturbs least the layers that take the tensor", newHistogram, nil},
 }
 
 func newExtremes() Collector  { return new(Extremes) }
@@ -85,7 +90,7 @@ func (r RangeRule) NewCollector() (Collector, error) {
 
 // Range returns the range for the grid g, lo ≤ 0 ≤ hi; g.Params makes scale and
 // zero point of it. Symmetric grids get −lo = hi. Errors: those of Check,
-// ErrNoValues, ErrNonFinite, and a collector that the method cannot work with.
+// ErrNoValues, ErrNonFinite, a collector that the method cannot work with, and Auto.
 func (r RangeRule) Range(c Collector, g Grid) (lo, hi float32, err error) {
 	return r.SharedRange([]Collector{c}, g)
 }
@@ -112,6 +117,9 @@ func (r RangeRule) SharedRange(c []Collector, g Grid) (lo, hi float32, err error
 		return 0, 0, err
 	}
 	m, _ := r.method()
+	if m.choose == nil {
+		return 0, 0, fmt.Errorf("range method %q is for planners, which choose one of the candidates", r.Method)
+	}
 	cl, ch, err := m.choose(r, c, g)
 	if err != nil {
 		return 0, 0, fmt.Errorf("range method %q %w", r.Method, err)

@@ -123,7 +123,8 @@ func TestRangesThatCannotBe(t *testing.T) {
 		{RangeRule{Method: "mse"}, bad, ErrNonFinite, "1 NaN and 0 infinite among 2"},
 		{RangeRule{Method: "mse"}, few, nil, `"mse" needs a *quantize.Histogram`},
 		{RangeRule{Method: "moving-average"}, full, nil, `"moving-average" needs a *quantize.MovingAverage, not a *quantize.Histogram`},
-		{RangeRule{Method: "best"}, full, nil, "use one of minmax, moving-average, percentile, entropy, mse, octav, sigma"},
+		{RangeRule{Method: Auto}, full, nil, "for planners"},
+		{RangeRule{Method: "best"}, full, nil, "use one of minmax, moving-average, percentile, entropy, mse, octav, sigma, auto"},
 		{RangeRule{Method: "percentile", Percentile: 101}, full, nil, "percentile 101"},
 		{RangeRule{Method: "percentile", Percentile: math.NaN()}, full, nil, "percentile NaN"},
 		{RangeRule{Method: "sigma", SigmaK: -1}, full, nil, "sigma k -1"},
@@ -133,6 +134,11 @@ func TestRangesThatCannotBe(t *testing.T) {
 			t.Errorf("%+v: error %v, want %v %q", c.rule, err, c.is, c.text)
 		}
 	}
+}
+
+// choosing are the methods that have a range of their own.
+func choosing() []Method {
+	return slices.DeleteFunc(slices.Clone(Methods), func(m Method) bool { return m.Name == Auto })
 }
 
 // For any values and any rule: 0 within, not beyond the extremes.
@@ -145,7 +151,7 @@ func TestRangeProperties(t *testing.T) {
 			greatest = max(-least, greatest)
 			least = -greatest
 		}
-		for _, m := range Methods {
+		for _, m := range choosing() {
 			lo, hi, err := RangeRule{Method: m.Name}.Range(m.observing(x), g)
 			if err != nil {
 				t.Fatal(err)
@@ -370,7 +376,7 @@ func TestSharedRangeProperties(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		g := rapid.SampledFrom([]Grid{Uint8, Int8Weights, uint4}).Draw(t, "grid")
 		x := rapid.SliceOfN(values, 1, 4).Draw(t, "tensors")
-		for _, m := range Methods {
+		for _, m := range choosing() {
 			r := RangeRule{Method: m.Name}
 			var c []Collector
 			for _, x := range x {
@@ -412,7 +418,7 @@ func TestSharedRangeThatCannotBe(t *testing.T) {
 
 func BenchmarkRange(b *testing.B) {
 	x := sample(1<<20, gauss)
-	for _, m := range Methods {
+	for _, m := range choosing() {
 		b.Run(m.Name, func(b *testing.B) {
 			c := m.observing(x)
 			for b.Loop() {

@@ -42,7 +42,7 @@ Choice
                            zqonnx help precision has more
       --equalize HOW       auto, none, smooth, awq or cle [auto]
       --range METHOD       minmax, moving-average, percentile, entropy, mse,
-                           octav or sigma [minmax]
+                           octav, sigma or auto [minmax]
       --percentile P       kept by --range percentile, in percent [99.99]
       --sigma-k K          of --range sigma: mean ± K standard deviations
       --include GLOB       only nodes of this key or output (repeatable)
