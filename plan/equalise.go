@@ -482,7 +482,7 @@ func (m *planner) tryScale(e *equalisable, scales []float32, s *Site, values map
 	case Dynamic:
 		x = simulate(perTensor())(x)
 	case Token:
-		x = simulate(perToken())(x)
+		x = simulate(perToken(m.sigmaK))(x)
 	}
 	dims, axis := s.shape(0)
 	q, err := quantize.QuantizeWeights(onnx.Data[float32](w), dims, axis, quantize.Int8Weights)

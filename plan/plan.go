@@ -58,7 +58,9 @@ type Node struct {
 	// Activations are the parameters of the tensors that a Static node takes or gives in integers, by tensor name; of another
 	// node, those of the inputs that it takes through QuantizeLinear and DequantizeLinear, as it did before.
 	Activations map[string]Activation `json:"activations,omitempty"`
-	Reason      Reason                `json:"reason"`
+	// SigmaK says how the scale of a token is found: by its mean ± SigmaK standard deviations; 0: by its largest magnitude.
+	SigmaK float32 `json:"sigma_k,omitempty"`
+	Reason Reason  `json:"reason"`
 }
 
 // Weights says how a node's constant operands are quantized.
@@ -220,6 +222,9 @@ func (n *Node) check() error {
 		}
 	default:
 		return fmt.Errorf("unknown scheme %q", n.Scheme)
+	}
+	if n.SigmaK != 0 && !(n.Scheme == Token && n.SigmaK > 0) {
+		return fmt.Errorf("scheme %q with ranges of tokens by %v standard deviations", n.Scheme, n.SigmaK)
 	}
 	for t, a := range n.Activations {
 		if a.Type != "uint8" || !(a.Scale > 0) || a.ZeroPoint < 0 || a.ZeroPoint > 255 {

@@ -68,6 +68,8 @@ type planner struct {
 	layout *layout
 	params map[*onnx.Value]Activation
 	stats  statistics
+	// sigmaK is that of token-wise products.
+	sigmaK float32
 	// methods are the ranges' that were chosen by measuring, by a family's first source.
 	methods map[*onnx.Value]string
 	runner  *runner
@@ -149,6 +151,9 @@ func newPlanner(ctx context.Context, prep *Prepared, o Options) *planner {
 		m.site[s.Node] = s
 	}
 	m.kept = prep.Existing.derived(m.Target, m.graph)
+	if o.Activations == ModeToken && o.Range.Method == "sigma" {
+		m.sigmaK = float32(o.Range.K(quantize.Int8))
+	}
 	return m
 }
 
@@ -511,7 +516,7 @@ func (m *planner) dynamicChange(s *Site, scheme Scheme) change {
 	}
 	c := change{}
 	for _, i := range inputs {
-		f := perToken()
+		f := perToken(m.sigmaK)
 		if scheme == Dynamic {
 			f = perTensor()
 		}
@@ -541,6 +546,9 @@ func (m *planner) plan() *Plan {
 		case s != nil && m.open(s):
 			d.Scheme = m.scheme[s]
 			d.Reason = m.reason(s)
+			if d.Scheme == Token {
+				d.SigmaK = m.sigmaK
+			}
 		case d.Reason.ID == "":
 			d.Reason = whyFloat(m.Target, n)
 		}

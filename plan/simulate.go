@@ -39,12 +39,12 @@ func perTensor() fake {
 	return func(dst, x []float32, _ int) { roundTrip(dst, x, quantize.DynamicParams(x), &codes) }
 }
 
-// perToken is the token-wise form: codes around 128 with one scale a row.
-func perToken() fake {
+// perToken is the token-wise form: codes around 128 with one scale a row. sigmaK is that of Node.
+func perToken(sigmaK float32) fake {
 	var codes []uint8
 	return func(dst, x []float32, row int) {
 		for i := 0; i < len(x); i += row {
-			p := quantize.Params{Scale: quantize.RowScale(x[i : i+row]), ZeroPoint: 128}
+			p := quantize.Params{Scale: quantize.RowScale(x[i:i+row], sigmaK), ZeroPoint: 128}
 			roundTrip(dst[i:i+row], x[i:i+row], p, &codes)
 		}
 	}

@@ -81,7 +81,7 @@ func (m *planner) source(s *Site, view inputView) *source {
 		src.centred = s.Node.Is("Conv", "Gemm")
 		src.seen = simulate(static(m.params[src.input].Params()))
 	case m.scheme[s] == Token:
-		src.seen = simulate(perToken())
+		src.seen = simulate(perToken(m.sigmaK))
 	case m.scheme[s] == Dynamic:
 		src.seen = simulate(perTensor())
 	}

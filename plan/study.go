@@ -57,6 +57,8 @@ func (m *planner) takeOver(p *Plan) error {
 			m.why[n] = d.Reason
 		case Static:
 			l.static[n] = true
+		case Token:
+			m.sigmaK = d.SigmaK
 		case Fused:
 			l.fused[n], _ = n.Input(0).Producer()
 		}

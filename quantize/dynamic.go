@@ -1,6 +1,10 @@
 package quantize
 
-import "math"
+import (
+	"math"
+
+	"github.com/zqonnx/zqonnx/kernels/reduce"
+)
 
 // DynamicParams are the parameters of ONNX DynamicQuantizeLinear (opset 11) as
 // ONNX Runtime computes them:
@@ -39,7 +43,18 @@ const RowFloor = 127 * MinScale
 // RowScale is the scale of one token (a row of the last axis) in token-wise
 // quantization (ZeroQuant, 2206.01861 §3.1): f32(max(max|x|, RowFloor)/127).
 // NaN is skipped, as ReduceMax skips it.
-func RowScale(row []float32) float32 {
+//
+// With sigmaK above 0 a token's range is its mean ± sigmaK standard deviations,
+// as far as there are values, and what is beyond saturates:
+//
+//	w = sigmaK·sqrt(mean((x − mean(x))²))
+//	s = f32(max(|max(mean(x) − w, min x)|, |min(mean(x) + w, max x)|, RowFloor)/127)
+//
+// all in float32, with sums as package reduce has them.
+func RowScale(row []float32, sigmaK float32) float32 {
+	if sigmaK > 0 {
+		return deviation(row, sigmaK) / 127
+	}
 	m := RowFloor
 	for _, v := range row {
 		if v < 0 {
@@ -50,4 +65,14 @@ func RowScale(row []float32) float32 {
 		}
 	}
 	return float32(m / 127)
+}
+
+// deviation is the larger end of a row's mean ± k standard deviations.
+func deviation(row []float32, k float32) float32 {
+	n := float32(len(row))
+	mean := reduce.Sum(row) / n
+	sigma := float32(math.Sqrt(float64(reduce.SumSquaredDeviations(row, mean) / n)))
+	w := float32(sigma * k)
+	lo, hi := max(mean-w, reduce.Min(row)), min(mean+w, reduce.Max(row))
+	return max(lo, -lo, hi, -hi, RowFloor)
 }

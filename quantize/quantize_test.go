@@ -200,19 +200,27 @@ func TestDynamicParamsAsOnnxRuntime(t *testing.T) {
 
 func TestRowScale(t *testing.T) {
 	for _, c := range []struct {
-		row  []float32
-		want float32
+		row    []float32
+		sigmaK float32
+		want   float32
 	}{
-		{nil, MinScale},
-		{[]float32{0, 0}, MinScale},
-		{[]float32{-254, 3}, 2},
-		{[]float32{nan, 127}, 1},
-		{[]float32{1e-45}, MinScale},
-		{[]float32{-inf, 1}, inf},
-		{[]float32{0.1}, float32(float32(0.1) / 127)},
+		{nil, 0, MinScale},
+		{[]float32{0, 0}, 0, MinScale},
+		{[]float32{-254, 3}, 0, 2},
+		{[]float32{nan, 127}, 0, 1},
+		{[]float32{1e-45}, 0, MinScale},
+		{[]float32{-inf, 1}, 0, inf},
+		{[]float32{0.1}, 0, float32(float32(0.1) / 127)},
+		{[]float32{0, 0}, 3, MinScale},
+		{[]float32{-254, 254}, 0.5, 1},
+		{[]float32{-254, 254}, 3, 2},
+		{[]float32{127, 381}, 0.5, 2.5},
+		{[]float32{-127, -381}, 0.5, 2.5},
+		{[]float32{-381, 127}, 0.5, 2},
+		{[]float32{5}, 3, float32(float32(5) / 127)},
 	} {
-		if got := RowScale(c.row); got != c.want {
-			t.Errorf("%v: %v, want %v", c.row, got, c.want)
+		if got := RowScale(c.row, c.sigmaK); got != c.want {
+			t.Errorf("%v, k %v: %v, want %v", c.row, c.sigmaK, got, c.want)
 		}
 	}
 }

@@ -7,11 +7,15 @@ var sigmaByBits = map[int]float64{2: 1.53, 3: 2.08, 4: 2.56, 5: 2.94, 6: 3.29, 7
 
 // sigmaRange is mean ± k·std.
 func sigmaRange(r RangeRule, m mixture, g Grid) (lo, hi float64) {
-	k := r.SigmaK
-	if k == 0 {
-		k = sigmaByBits[g.Bits]
-	}
 	mean, variance := m.moments()
-	d := float64(k * math.Sqrt(variance))
+	d := float64(r.K(g) * math.Sqrt(variance))
 	return mean - d, mean + d
+}
+
+// K returns the k of "sigma" for a grid.
+func (r RangeRule) K(g Grid) float64 {
+	if r.SigmaK != 0 {
+		return r.SigmaK
+	}
+	return sigmaByBits[g.Bits]
 }

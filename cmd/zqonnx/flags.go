@@ -87,6 +87,18 @@ func positive(f *pflag.FlagSet, name string, at *int) {
 	})
 }
 
+// aboveZero is a flag that takes a number above 0.
+func aboveZero(f *pflag.FlagSet, name string, at *float64) {
+	define(f, name, func(v string) error {
+		x, err := strconv.ParseFloat(v, 64)
+		if err != nil || !(x > 0) {
+			return fmt.Errorf("%q is no number above 0", v)
+		}
+		*at = x
+		return nil
+	})
+}
+
 // feedingFlags are about how a model's inputs are given.
 func feedingFlags(f *pflag.FlagSet, o *data.Options) {
 	o.Dims, o.State, o.Values = map[string]int64{}, map[string]string{}, map[string]string{}

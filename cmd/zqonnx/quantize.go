@@ -133,7 +133,6 @@ var emitForms = []string{emitONNX, emitONNXGo}
 var quantizeRules = []rule{
 	{flag: "calib-limit", needs: "calib", why: "there is nothing to limit"},
 	{flag: "labels", needs: "calib|data", why: "they are an array of the data"},
-	{flag: "range", needs: "calib", why: "no range is made without data"},
 	{flag: "percentile", needs: "range=percentile", why: "no other method uses it"},
 	{flag: "sigma-k", needs: "range=sigma", why: "no other method uses it"},
 	{flag: "no-write-on-fail", needs: "fail-if", why: "only a gate can fail"},
@@ -176,8 +175,8 @@ func quantizeCommand(f *pflag.FlagSet) action {
 	choices(f, &o.Compensate, "compensate", plan.Compensations)
 	positive(f, "rank", &o.Rank)
 	choice(f, &o.Range.Method, "range", names(quantize.Methods, func(m quantize.Method) string { return m.Name }))
-	f.Float64Var(&o.Range.Percentile, "percentile", 0, "")
-	f.Float64Var(&o.Range.SigmaK, "sigma-k", 0, "")
+	aboveZero(f, "percentile", &o.Range.Percentile)
+	aboveZero(f, "sigma-k", &o.Range.SigmaK)
 	f.StringArrayVar(&o.Include, "include", nil, "")
 	f.StringArrayVar(&o.Exclude, "exclude", nil, "")
 	f.StringArrayVar(&o.ExcludeOps, "exclude-op", nil, "")
@@ -299,8 +298,8 @@ func (j *quantizeJob) prepare(ctx context.Context, args []string) error {
 	if o.Activations == plan.ModeStatic && o.Calib == "" {
 		return usagef("--activations static needs --calib: no range is made without data")
 	}
-	if o.Range.Method == "" {
-		o.Range.Method = quantize.Methods[0].Name
+	if err := j.checkRange(); err != nil {
+		return err
 	}
 	if err := o.Range.Check(); err != nil {
 		return as(errUsage, err)
@@ -365,6 +364,22 @@ func (j *quantizeJob) checkCompensation() error {
 	all := j.preset == "" && j.overrides == "" && len(o.Overrides) == 0 && o.Search == nil // have the weights of the flag
 	if f, ok := quantize.FormatNamed(cmp.Or(o.Weights.Type, quantize.Formats[0].Name)); ok && all && lowRank != "" && f.Bits >= 8 {
 		return usagef("--compensate %s and --weights %s exclude each other: a low-rank term is for weights of fewer than 8 bits, and takes no more bytes than those would", lowRank, f.Name)
+	}
+	return nil
+}
+
+// checkRange refuses methods that would do nothing: fixed ranges need data, and those of tokens are made by two of the methods.
+func (j *quantizeJob) checkRange() error {
+	o := &j.options
+	switch method := o.Range.Method; {
+	case method == "":
+		o.Range.Method = quantize.Methods[0].Name
+	case o.Activations == plan.ModeToken && method != "minmax" && method != "sigma":
+		return usagef("--range %s and --activations token exclude each other: a token's range is minmax or sigma", method)
+	case o.Activations == plan.ModeDynamic || o.Activations == plan.ModeFloat:
+		return usagef("--range %s and --activations %s exclude each other: it makes no range", method, o.Activations)
+	case o.Activations != plan.ModeToken && o.Calib == "":
+		return usagef("--range needs --calib: no range is made without data")
 	}
 	return nil
 }

@@ -103,6 +103,7 @@ type choice struct {
 	tensor  bool      // one scale for the whole weights
 	form    plan.Form // of all weights, small ones too; zero: int8, and small weights stay float
 	correct map[string][]float32
+	sigmaK  float32 // of token-wise products
 }
 
 // codesOf returns parameters for a range.
@@ -143,6 +144,9 @@ func (c choice) plan(prep *plan.Prepared) *plan.Plan {
 			if c.tensor {
 				d.Weights.Axis, d.Weights.Rounding = quantize.PerTensor, "rtn"
 			}
+		}
+		if d.Scheme == plan.Token {
+			d.SigmaK = c.sigmaK
 		}
 		if d.Scheme == plan.Static || d.Scheme == plan.Fused {
 			d.Activations = map[string]plan.Activation{}

@@ -22,6 +22,9 @@ var tinies = []tiny{
 	{"matmul-token-vector", 13, choice{scheme: plan.Token}, matmul(32, 16)},
 	{"matmul-token-vector-21", 21, choice{scheme: plan.Token}, matmul(32, 16)},
 	{"matmul-token-tensor", 13, choice{scheme: plan.Token, tensor: true}, matmul(3, 5, 32, 16)},
+	{"matmul-token-sigma-13", 13, choice{scheme: plan.Token, sigmaK: 3.92}, matmul(3, 5, 32, 16)},
+	{"matmul-token-sigma-18", 18, choice{scheme: plan.Token, sigmaK: 3.92}, matmul(3, 5, 32, 16)},
+	{"matmul-token-sigma-21", 21, choice{scheme: plan.Token, sigmaK: 3}, matmul(3, 5, 32, 16)},
 	{"gemm-token", 13, choice{scheme: plan.Token}, gemm},
 	{"gemm-token-column-bias", 13, choice{scheme: plan.Token}, func(b *builder) {
 		b.output(b.op("Gemm", "y", in(b.input("x", 16, 32), b.normal("w", 32, 16), b.normal("b", 16, 1))))

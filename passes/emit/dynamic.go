@@ -14,15 +14,16 @@ type quantizedInput struct {
 	zero  *onnx.Value // per tensor only
 }
 
-// inputKey names an activation in one graph: what is quantized inside a branch exists there only.
+// inputKey names an activation in one graph, quantized in one way: what is quantized inside a branch exists there only.
 type inputKey struct {
-	value *onnx.Value
-	graph *onnx.Graph
+	value  *onnx.Value
+	graph  *onnx.Graph
+	sigmaK float32 // of token-wise products, as plan.Node has it
 }
 
 // A dynamicForm writes products whose activations are quantized at run time.
 type dynamicForm struct {
-	input   func(e *emitter, n *onnx.Node, x *onnx.Value, k int64) quantizedInput // x is [..., k]
+	input   func(e *emitter, n *onnx.Node, x inputKey, k int64) quantizedInput // x is [..., k]
 	product func(e *emitter, n *onnx.Node, x quantizedInput, st *stored) *onnx.Value
 }
 
@@ -54,17 +55,18 @@ func (e *emitter) product(s *plan.Site, d *plan.Node, form dynamicForm, inputs m
 	if err != nil {
 		return err
 	}
-	key := inputKey{n.Input(0), n.Graph()}
+	key := inputKey{n.Input(0), n.Graph(), d.SigmaK}
 	x, ok := inputs[key]
 	if !ok {
-		x = form.input(e, n, n.Input(0), st.dims[0])
+		x = form.input(e, n, key, st.dims[0])
 		inputs[key] = x
 	}
 	return e.replaceProduct(s, d.Weights, form.product(e, n, x, st))
 }
 
 // tensorInput is DynamicQuantizeLinear.
-func (e *emitter) tensorInput(n *onnx.Node, x *onnx.Value, _ int64) quantizedInput {
+func (e *emitter) tensorInput(n *onnx.Node, of inputKey, _ int64) quantizedInput {
+	x := of.value
 	q := n.Graph().InsertBefore(n, onnx.NodeSpec{
 		Op: "DynamicQuantizeLinear", Inputs: []*onnx.Value{x},
 		Outputs: []string{x.Name() + "_quantized", x.Name() + "_scale", x.Name() + "_zero_point"},
@@ -83,18 +85,15 @@ func (e *emitter) tensorProduct(n *onnx.Node, x quantizedInput, st *stored) *onn
 
 // tokenInput divides every row by its scale and quantizes with scale 1 around 128: a static pair, which every version of
 // the runtime fuses. From opset 21 QuantizeLinear does both with the row as a block.
-func (e *emitter) tokenInput(n *onnx.Node, x *onnx.Value, k int64) quantizedInput {
-	g, name, opset := n.Graph().Root(), x.Name(), e.model.Opset("")
+func (e *emitter) tokenInput(n *onnx.Node, of inputKey, k int64) quantizedInput {
+	g, x, opset := n.Graph().Root(), of.value, e.model.Opset("")
+	name := x.Name()
 	one, zero := e.constant(g, "token_scale", onnx.Scalar(float32(1))), e.zeroPoint(g, 128)
-	abs := e.before(n, "Abs", name+"_abs", []*onnx.Value{x})
-	reduced, attrs := []*onnx.Value{abs}, []*onnx.Attribute{onnx.AttrI("keepdims", 1)}
-	if opset >= 18 {
-		reduced = append(reduced, e.constant(g, "token_axis", onnx.Of([]int64{-1})))
-	} else {
-		attrs = append(attrs, onnx.AttrIs("axes", -1))
+	magnitudes := e.largest
+	if of.sigmaK > 0 {
+		magnitudes = e.deviating
 	}
-	top := e.before(n, "ReduceMax", name+"_max", reduced, attrs...)
-	floor := e.before(n, "Max", name+"_floored", []*onnx.Value{top, e.constant(g, "token_floor", onnx.Scalar(quantize.RowFloor))})
+	floor := e.before(n, "Max", name+"_floored", append(magnitudes(n, of), e.constant(g, "token_floor", onnx.Scalar(quantize.RowFloor))))
 	scale := e.before(n, "Div", name+"_row_scale", []*onnx.Value{floor, e.constant(g, "token_steps", onnx.Scalar(float32(127)))})
 	var codes *onnx.Value
 	if opset >= 21 && rewrite.Rank(x) > 1 { // one scale for a vector is no block to ONNX Runtime
@@ -106,6 +105,43 @@ func (e *emitter) tokenInput(n *onnx.Node, x *onnx.Value, k int64) quantizedInpu
 		codes = e.before(n, "QuantizeLinear", name+"_quantized", []*onnx.Value{rows, one, zero})
 	}
 	return quantizedInput{codes: e.before(n, "DequantizeLinear", name+"_codes", []*onnx.Value{codes, one, zero}), scale: scale}
+}
+
+// largest returns the largest magnitude of each row, as quantize.RowScale does.
+func (e *emitter) largest(n *onnx.Node, of inputKey) []*onnx.Value {
+	name := of.value.Name()
+	return []*onnx.Value{e.reduced(n, "ReduceMax", name+"_max", e.before(n, "Abs", name+"_abs", []*onnx.Value{of.value}))}
+}
+
+// deviating returns the magnitudes of both ends of each row's mean ± k standard deviations, or of its extremes where they are less,
+// by the operations of quantize.RowScale.
+func (e *emitter) deviating(n *onnx.Node, of inputKey) []*onnx.Value {
+	x, name := of.value, of.value.Name()
+	mean := e.reduced(n, "ReduceMean", name+"_mean", x)
+	d := e.before(n, "Sub", name+"_deviation", []*onnx.Value{x, mean})
+	variance := e.reduced(n, "ReduceMean", name+"_variance", e.before(n, "Mul", name+"_squared", []*onnx.Value{d, d}))
+	width := e.before(n, "Mul", name+"_width", []*onnx.Value{
+		e.before(n, "Sqrt", name+"_sigma", []*onnx.Value{variance}), e.constant(n.Graph().Root(), "token_k", onnx.Scalar(of.sigmaK)),
+	})
+	var ends []*onnx.Value
+	for _, end := range []struct{ suffix, move, extreme, within string }{{"_low", "Sub", "ReduceMin", "Max"}, {"_high", "Add", "ReduceMax", "Min"}} {
+		at := e.before(n, end.move, name+end.suffix, []*onnx.Value{mean, width})
+		extreme := e.reduced(n, end.extreme, name+end.suffix+"est", x)
+		within := e.before(n, end.within, name+end.suffix+"_end", []*onnx.Value{at, extreme})
+		ends = append(ends, e.before(n, "Abs", name+end.suffix+"_magnitude", []*onnx.Value{within}))
+	}
+	return ends
+}
+
+// reduced folds each row of x into one value.
+func (e *emitter) reduced(n *onnx.Node, op, name string, x *onnx.Value) *onnx.Value {
+	inputs, attrs := []*onnx.Value{x}, []*onnx.Attribute{onnx.AttrI("keepdims", 1)}
+	if e.model.Opset("") >= 18 {
+		inputs = append(inputs, e.constant(n.Graph().Root(), "token_axis", onnx.Of([]int64{-1})))
+	} else {
+		attrs = append(attrs, onnx.AttrIs("axes", -1))
+	}
+	return e.before(n, op, name, inputs, attrs...)
 }
 
 // tokenProduct multiplies the codes with the dequantized weights, MatMulIntegerToFloat in the runtime, and scales the rows.

@@ -177,7 +177,7 @@ func meaningOf(t *testing.T, prep *plan.Prepared, p *plan.Plan) *meaning {
 				if d.Scheme == plan.Dynamic {
 					return quantize.DynamicParams(x)
 				}
-				return quantize.Params{Scale: quantize.RowScale(x), ZeroPoint: 128}
+				return quantize.Params{Scale: quantize.RowScale(x, d.SigmaK), ZeroPoint: 128}
 			}, d.Scheme == plan.Token)
 		}
 	}
@@ -267,4 +267,43 @@ func sqnr(t testing.TB, m *onnx.Model, want, got map[string]*onnx.Tensor) float6
 		}
 	}
 	return float64(c.Result().SQNR)
+}
+
+// Scales of tokens are those of the simulation, to the bit.
+func TestTokenScales(t *testing.T) {
+	for _, opset := range []int64{13, 18, 21} {
+		for _, k := range []float32{0, 0.5, 2, 3.92} {
+			m := build(opset, matmul(3, 5, 77, 16))
+			prep := prepared(t, m)
+			q := emitted(t, prep, choice{scheme: plan.Token, sigmaK: k}.plan(prep))
+			program, err := engine.Compile(q, engine.Options{Semantics: engine.Literal, Threads: 1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			feeds := feedsOf(m.Graph, nil)
+			x := onnx.Data[float32](feeds["x"])
+			clear(x[:77])               // zeros
+			x[100] = 40                 // one that sticks out
+			for i := range x[154:231] { // far from 0
+				x[154+i] += 9
+			}
+			out, err := program.Run(context.Background(), feeds, &engine.RunOptions{Outputs: []string{"x_row_scale"}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			clipped := 0
+			for i, s := range onnx.Data[float32](out["x_row_scale"]) {
+				row := x[i*77:][:77]
+				if want := quantize.RowScale(row, k); s != want {
+					t.Errorf("opset %d, k %v, row %d: %v, the simulation has %v", opset, k, i, s, want)
+				}
+				if s < quantize.RowScale(row, 0) {
+					clipped++
+				}
+			}
+			if (clipped > 0) != (k > 0) {
+				t.Errorf("opset %d, k %v: %d rows clipped", opset, k, clipped)
+			}
+		}
+	}
 }
