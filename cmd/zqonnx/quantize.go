@@ -368,15 +368,17 @@ func (j *quantizeJob) checkCompensation() error {
 	return nil
 }
 
-// checkRange refuses methods that would do nothing: fixed ranges need data, and those of tokens are made by two of the methods.
+// checkRange refuses methods that would do nothing: fixed ranges need data, and those of tokens are made by two of the methods. Where
+// nodes have modes of their own, any method may be of use.
 func (j *quantizeJob) checkRange() error {
 	o := &j.options
+	single := j.preset != "" || j.overrides != "" || len(o.Overrides) > 0
 	switch method := o.Range.Method; {
 	case method == "":
 		o.Range.Method = quantize.Methods[0].Name
-	case o.Activations == plan.ModeToken && method != "minmax" && method != "sigma":
+	case o.Activations == plan.ModeToken && !single && method != "minmax" && method != "sigma":
 		return usagef("--range %s and --activations token exclude each other: a token's range is minmax or sigma", method)
-	case o.Activations == plan.ModeDynamic || o.Activations == plan.ModeFloat:
+	case (o.Activations == plan.ModeDynamic || o.Activations == plan.ModeFloat) && !single:
 		return usagef("--range %s and --activations %s exclude each other: it makes no range", method, o.Activations)
 	case o.Activations != plan.ModeToken && o.Calib == "":
 		return usagef("--range needs --calib: no range is made without data")
