@@ -116,7 +116,7 @@ func Run(ctx context.Context, prep *plan.Prepared, po plan.Options, o Options) (
 	if s.folder, err = os.MkdirTemp(o.Work, "candidate-"); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrWork, err)
 	}
-	defer os.RemoveAll(s.folder)
+	defer func() { err = errors.Join(err, os.RemoveAll(s.folder)) }()
 	return s.run()
 }
 

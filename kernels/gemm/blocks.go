@@ -41,7 +41,7 @@ func (p *Blocks) Run(r Region, s *Scratch) {
 	}
 	switch {
 	case p.Int8:
-	case r.M1-r.M0 == 1 && kn.floatRow != nil && b.k%kn.group == 0:
+	case r.M1-r.M0 == 1 && kn.floatRow != nil && b.k > 0 && b.k%kn.group == 0:
 		p.runFloatRow(r, bias, s)
 		return
 	default:
