@@ -216,7 +216,7 @@ func (m *planner) measureShapes() error {
 		}
 	}
 	var err error
-	m.runner, err = newRunner(m.ctx, m.prep.Reference(), m.Program, set, m.Guard.Samples, m.Threads, watch)
+	m.runner, err = newRunner(m.ctx, m.prep.Reference(), m.Program, set, m.Guard.samples(set.Len()), m.Threads, watch)
 	return err
 }
 
