@@ -12,7 +12,7 @@ import (
 // A Guard holds the limits of the search for nodes that cannot bear quantization.
 type Guard struct {
 	Samples  int     // samples it measures on, at least
-	Most     int     // and at most: a quarter of all where these lie between, since one odd sample may have nearly all the noise
+	Most     int     // and with few bits at most: a quarter of all where that lies between
 	Stands   float64 // dB: a model at or above this output SQNR is left as it is
 	Margin   float64 // dB under the median of all candidates that makes one stick out
 	Matters  float64 // dB above the whole: a candidate at or over it hardly adds to the whole's noise and stays quantized
@@ -25,9 +25,6 @@ type Guard struct {
 // DefaultGuard has the limits found on real models (algorithms.md §6 of the project's documents). Worth makes
 // a third the most that may be paid for three quarters of the noise.
 var DefaultGuard = Guard{Samples: 8, Most: 32, Stands: 25, Margin: 12, Matters: 10, MaxFloat: 0.2, Enough: 40, Worth: 18, Budget: 3e11}
-
-// samples returns how many of n sequences are measured on.
-func (g Guard) samples(n int) int { return max(g.Samples, min(n/4, g.Most)) }
 
 // A candidate is one quantization that the guard can take back: a site's weights, its activation, or a tensor between
 // integer nodes.

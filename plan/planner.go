@@ -216,8 +216,17 @@ func (m *planner) measureShapes() error {
 		}
 	}
 	var err error
-	m.runner, err = newRunner(m.ctx, m.prep.Reference(), m.Program, set, m.Guard.samples(set.Len()), m.Threads, watch)
+	m.runner, err = newRunner(m.ctx, m.prep.Reference(), m.Program, set, m.trials(set.Len()), m.Threads, watch)
 	return err
+}
+
+// trials returns how many of n sequences decisions are measured on. With few bits one odd sample may have nearly all the noise, and a
+// quarter of all are taken.
+func (m *planner) trials(n int) int {
+	if m.Weights.Type == usual.Type {
+		return m.Guard.Samples
+	}
+	return max(m.Guard.Samples, min(n/4, m.Guard.Most))
 }
 
 // chooseSchemes decides by the table of defaults: static around convolutions where there are data, token-wise or per-tensor
