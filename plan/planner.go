@@ -628,13 +628,18 @@ func (m *planner) storedReason(s *Site) Reason {
 	case m.unpaid[s].ID != "":
 		return m.unpaid[s]
 	case s.Kind == Product && m.mode(s) == ModeAuto:
-		return Reason{ID: "stored", Text: "weights stored in 8 bits, computed in float: integers would not be faster here", Numbers: m.cost(s).numbers()}
+		return Reason{ID: "stored", Text: m.storedText(s) + ": integers would not be faster here", Numbers: m.cost(s).numbers()}
 	case s.Kind == Conv && m.Calibration == nil:
-		return Reason{ID: "stored-no-data", Text: "weights stored in 8 bits, computed in float: static integers need --calib"}
+		return Reason{ID: "stored-no-data", Text: m.storedText(s) + ": static integers need --calib"}
 	case s.Kind == Table:
 		return Reason{ID: "stored-table", Text: "rows stored in 8 bits, scaled after they are gathered"}
 	}
-	return Reason{ID: "stored", Text: "weights stored in 8 bits, computed in float"}
+	return Reason{ID: "stored", Text: m.storedText(s)}
+}
+
+func (m *planner) storedText(s *Site) string {
+	f, _ := quantize.FormatNamed(m.form(s).Type)
+	return fmt.Sprintf("weights stored in %d bits, computed in float", f.Bits)
 }
 
 // end returns the tensor in which the work of a node would end as codes: its output, or that of the Relu or Clip behind it.
