@@ -298,6 +298,9 @@ func (j *quantizeJob) prepare(ctx context.Context, args []string) error {
 	if o.Activations == plan.ModeStatic && o.Calib == "" {
 		return usagef("--activations static needs --calib: no range is made without data")
 	}
+	if mode := o.Activations; o.Weights.Block > 0 && (mode == plan.ModeToken || mode == plan.ModeDynamic) {
+		return usagef("--block and --activations %s exclude each other: integer products have one scale a channel, and blocks are for products in float", mode)
+	}
 	if err := j.checkRange(); err != nil {
 		return err
 	}
