@@ -61,6 +61,55 @@ func TestBiasThatDoesNotFitRaisesItsChannelOnly(t *testing.T) {
 	}
 }
 
+// Codes of a raised channel are those nearest to its weights, of the codes that there are: counted from a zero point that the
+// weights have, and of the levels that they keep to.
+func TestRaisedChannelsAreRoundedAsTheOthers(t *testing.T) {
+	w := make([]float32, 64)
+	for i := range w {
+		w[i] = float32(i%7-3) * 0.3
+		if i < 32 {
+			w[i] *= 1e-7
+		}
+	}
+	kept := &Weights{Grid: Int8, Dims: []int64{2, 32}, Codes: make([]int8, 64), Scales: []float32{1e-8, 0.01}, Zeros: []int8{9, -3}}
+	kept.Round(w)
+	all := map[string]*Weights{"zero points": kept}
+	for _, f := range Formats {
+		if !f.Grid.Symmetric {
+			continue
+		}
+		q, err := f.Quantize(w, []int64{2, 32}, 0, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all[f.Name] = q
+	}
+	for name, q := range all {
+		b, err := QuantizeBias([]float32{2, 3}, 0.01, w, q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		q = b.Weights
+		codes := q.Levels
+		for c := q.Grid.Min; c <= q.Grid.Max && q.Levels == nil; c++ {
+			codes = append(codes, int8(c))
+		}
+		for i, code := range q.Codes[:32] {
+			least := math.Inf(1)
+			for _, c := range codes {
+				least = min(least, math.Abs(float64(w[i])-float64(q.value(c, 0))))
+			}
+			if got := math.Abs(float64(w[i]) - float64(q.value(code, 0))); !slices.Contains(codes, code) || got > least*(1+1e-6) {
+				t.Errorf("%s: weight %v has code %d of scale %v, off by %v: %v is possible", name, w[i], code, q.Scales[0], got, least)
+				break
+			}
+		}
+		if !slices.Contains(b.Raised, 0) || slices.Contains(b.Raised, 1) {
+			t.Errorf("%s: channels %v are raised", name, b.Raised)
+		}
+	}
+}
+
 // A dead channel with a bias, as a folded BatchNorm leaves it, keeps its bias.
 func TestBiasOfADeadChannel(t *testing.T) {
 	w := make([]float32, 6)

@@ -48,7 +48,7 @@ func QuantizeWeights(w []float32, dims []int64, axis int, g Grid) (*Weights, err
 	if l.inner == 1 {
 		q.roundColumns(w)
 	} else {
-		l.each(func(c, from, to int) { q.round(w, c, from, to) })
+		q.Round(w)
 	}
 	return q, nil
 }
@@ -65,23 +65,32 @@ func (q *Weights) roundColumns(w []float32) {
 }
 
 func (q *Weights) round(w []float32, c, from, to int) {
-	Quantize(q.Codes[from:to], w[from:to], Params{Scale: q.Scales[c]}, q.Grid)
+	Quantize(q.Codes[from:to], w[from:to], q.params(c), q.Grid)
+}
+
+// params returns the scale and the zero point of a channel's block.
+func (q *Weights) params(at int) Params {
+	p := Params{Scale: q.Scales[at]}
+	if q.Zeros != nil {
+		p.ZeroPoint = int32(q.Zeros[at])
+	}
+	return p
 }
 
 // Round rounds w, of q's shape, to codes by the scales and zero points of whole channels.
 func (q *Weights) Round(w []float32) {
-	layoutOf(q.Dims, q.Axis).each(func(c, from, to int) {
-		p := Params{Scale: q.Scales[c]}
-		if q.Zeros != nil {
-			p.ZeroPoint = int32(q.Zeros[c])
-		}
-		Quantize(q.Codes[from:to], w[from:to], p, q.Grid)
-	})
+	layoutOf(q.Dims, q.Axis).each(func(c, from, to int) { q.round(w, c, from, to) })
 }
 
 // setScale gives a channel another scale and rounds its codes anew from w.
 func (q *Weights) setScale(w []float32, channel int, scale float32) {
 	q.Scales[channel] = scale
+	if q.Levels != nil {
+		r := q.Rows(w, channel, channel+1)
+		r.Round()
+		q.SetRows(r, channel)
+		return
+	}
 	layoutOf(q.Dims, q.Axis).of(channel, func(from, to int) { q.round(w, channel, from, to) })
 }
 
@@ -117,11 +126,7 @@ func (q *Weights) DequantizeTo(w []float32) {
 			if q.Block > 0 {
 				next, s = min((i/q.Block+1)*q.Block, end), s+i/q.Block
 			}
-			p := Params{Scale: q.Scales[s]}
-			if q.Zeros != nil {
-				p.ZeroPoint = int32(q.Zeros[s])
-			}
-			Dequantize(w[at:at+next-i], q.Codes[at:at+next-i], p)
+			Dequantize(w[at:at+next-i], q.Codes[at:at+next-i], q.params(s))
 			at, i = at+next-i, next
 		}
 	})
