@@ -63,7 +63,6 @@ func (c Compensation) Apply(q *Weights, w []float32, rank int, r Rounding, l Lay
 		rows.Codes = rest.Codes
 	}
 	q.SetRows(rows, 0)
-	q.Levels = rows.Levels
 	return f, nil
 }
 

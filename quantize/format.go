@@ -70,8 +70,8 @@ func (f Format) Blank(dims []int64, axis, block int) (*Weights, error) {
 	if !ok {
 		return nil, fmt.Errorf("shape %v holds no weights", dims)
 	}
-	if axis != PerTensor && (axis < 0 || axis >= len(dims)) {
-		return nil, fmt.Errorf("channel axis %d is outside the shape %v of the weights", axis, dims)
+	if err := checkAxis(dims, axis); err != nil {
+		return nil, err
 	}
 	l := layoutOf(dims, axis)
 	k, blocks := l.outer*l.inner, 1
@@ -81,9 +81,9 @@ func (f Format) Blank(dims []int64, axis, block int) (*Weights, error) {
 	if block > 0 {
 		blocks = (k + block - 1) / block
 	}
-	q := &Weights{Grid: f.Grid, Dims: slices.Clone(dims), Axis: axis, Block: block, Codes: make([]int8, n), start: f.Start, joint: f.Levels}
+	q := &Weights{Grid: f.Grid, Dims: slices.Clone(dims), Axis: axis, Block: block, Codes: make([]int8, n), start: f.Start}
 	if f.Levels {
-		q.Levels = []int8{} // some of the grid
+		q.Levels = []int8{} // some of the grid, that Start must choose
 	}
 	q.Scales = make([]float32, l.channels*blocks)
 	if !f.Grid.Symmetric {
@@ -121,7 +121,7 @@ func (q *Weights) restart(w []float32, solvers []*Solver) {
 	for i, s := range solvers {
 		energies[i] = s.Energy()
 	}
-	if q.joint && len(energies) > 1 {
+	if q.Levels != nil && len(energies) > 1 { // all channels have the same
 		energies = make([][]float64, 1)
 	}
 	each := layoutOf(q.Dims, q.Axis).channels / len(energies)
@@ -131,17 +131,23 @@ func (q *Weights) restart(w []float32, solvers []*Solver) {
 		r.hold()
 		q.start(r, energy)
 		q.SetRows(r, i*each)
-		q.Levels = r.Levels
 	}
 }
 
 // Simple reports whether the codes are whole channels' on an even grid around 0.
 func (q *Weights) Simple() bool { return q.Block == 0 && q.Zeros == nil && q.Levels == nil }
 
-// checkWeights reports what cannot be quantized.
-func checkWeights(w []float32, dims []int64, axis int) error {
+func checkAxis(dims []int64, axis int) error {
 	if axis != PerTensor && (axis < 0 || axis >= len(dims)) {
 		return fmt.Errorf("channel axis %d is outside the shape %v of the weights", axis, dims)
+	}
+	return nil
+}
+
+// checkWeights reports what cannot be quantized.
+func checkWeights(w []float32, dims []int64, axis int) error {
+	if err := checkAxis(dims, axis); err != nil {
+		return err
 	}
 	if n, ok := volume(dims); !ok || n != len(w) {
 		return fmt.Errorf("shape %v does not describe %d weights (or is empty)", dims, len(w))

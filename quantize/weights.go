@@ -22,7 +22,6 @@ type Weights struct {
 	Levels []int8    // the codes in use, ascending; nil: all of Grid
 
 	start func(r *Rows, energy []float64) // finds the scales anew, for what is known of the inputs; nil: they stand
-	joint bool                            // it must see all channels together
 }
 
 // QuantizeWeights rounds the row-major tensor w to the symmetric grid g, with
@@ -161,7 +160,7 @@ func (q *Weights) Rows(w []float32, from, to int) *Rows {
 	return r
 }
 
-// SetRows takes codes, scales and zero points of channels from… over.
+// SetRows takes codes, scales and zero points of channels from… over, and the levels of all.
 func (q *Weights) SetRows(r *Rows, from int) {
 	l := layoutOf(q.Dims, q.Axis)
 	q.eachRun(l, from, from+r.N, func(row, at, n int) { copy(q.Codes[at:at+n], r.Codes[row:]) })
@@ -169,6 +168,7 @@ func (q *Weights) SetRows(r *Rows, from int) {
 	if r.Zeros != nil {
 		copy(q.Zeros[from*r.blocks():], r.Zeros)
 	}
+	q.Levels = r.Levels
 }
 
 // SetValues writes rows [channels, K] of channels from… to the tensor w of q's shape.
