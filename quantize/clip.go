@@ -120,7 +120,9 @@ func (g Grid) clip(w []float32, energy []float64, sign float32) (best Params, le
 			continue
 		}
 		for z := max(p.ZeroPoint-clipShifts, g.Min); z <= min(p.ZeroPoint+clipShifts, g.Max); z++ {
-			try(Params{Scale: p.Scale, ZeroPoint: z})
+			if z != p.ZeroPoint {
+				try(Params{Scale: p.Scale, ZeroPoint: z})
+			}
 		}
 	}
 	return best, least

@@ -39,7 +39,10 @@ var Formats = []Format{
 func clip(r *Rows, energy []float64) { r.Clip(energy, false) }
 
 func levels(count int) func(*Rows, []float64) {
-	return func(r *Rows, energy []float64) { r.FitLevels(count, energy) }
+	return func(r *Rows, energy []float64) {
+		r.hold() // what FitLevels starts from
+		r.FitLevels(count, energy)
+	}
 }
 
 // FormatNamed returns the row of that name.
@@ -128,7 +131,6 @@ func (q *Weights) restart(w []float32, solvers []*Solver) {
 	for i, energy := range energies {
 		r := q.Rows(w, i*each, (i+1)*each)
 		r.Levels = nil
-		r.hold()
 		q.start(r, energy)
 		q.SetRows(r, i*each)
 	}

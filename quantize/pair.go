@@ -44,14 +44,11 @@ func (p Pair) Target(s *Solver, w []float32) ([]float32, error) {
 	if s.k != k || len(w)%k != 0 {
 		return nil, fmt.Errorf("%d weights and a Solver of %d inputs do not fit a Pair of %d", len(w), s.k, k)
 	}
-	h, difference := mat.NewSymDense(k, nil), mat.NewDense(k, k, nil)
+	h, difference := mat.NewSymDense(k, s.h), mat.NewDense(k, k, nil)
 	for i := range k {
 		for j := range k {
 			seen := p.XX[min(i, j)*p.K+max(i, j)]
 			difference.Set(i, j, p.cross(i, j)-seen)
-			if j >= i {
-				h.SetSym(i, j, s.h[i*k+j])
-			}
 		}
 	}
 	var c mat.Cholesky
