@@ -23,8 +23,7 @@ type blocked struct {
 // blocked stores constant operand i of a site as rows.
 func (e *emitter) blocked(s *plan.Site, i int, w *plan.Weights) (*blocked, error) {
 	v := s.Weight(i)
-	key := storedKey{value: v, axis: w.Axis, rounding: w.Rounding, solved: w.Solved.Key(), form: w.Form, arrangement: rows}
-	st, err := e.once(key, func() (*stored, error) {
+	st, err := e.once(keyOf(s, i, w, rows), func() (*stored, error) {
 		q, err := plan.QuantizeSite(s, i, w)
 		if err != nil {
 			return nil, err
@@ -219,8 +218,7 @@ func (e *emitter) nbits(s *plan.Site, d *plan.Node) error {
 func (e *emitter) inBlocks(s *plan.Site, d *plan.Node) error {
 	n := s.Node
 	v := s.Weight(0)
-	key := storedKey{value: v, axis: s.Axes[0], rounding: d.Weights.Rounding, solved: d.Weights.Solved.Key(), form: d.Weights.Form, arrangement: transposed}
-	st, err := e.once(key, func() (*stored, error) {
+	st, err := e.once(keyOf(s, 0, d.Weights, transposed), func() (*stored, error) {
 		q, err := plan.QuantizeSite(s, 0, d.Weights)
 		if err != nil {
 			return nil, err
@@ -233,11 +231,10 @@ func (e *emitter) inBlocks(s *plan.Site, d *plan.Node) error {
 		if q.Zeros != nil {
 			zeros, _ = transpose(q.Zeros, perBlock)
 		}
-		f, _ := quantize.FormatNamed(d.Weights.Type)
 		st := &stored{graph: g, name: v.Name(), weights: q, dims: dims}
-		st.codes = g.AddConst(v.Name()+"_quantized", tensorOf(f.Grid, codes, dims...))
+		st.codes = g.AddConst(v.Name()+"_quantized", tensorOf(q.Grid, codes, dims...))
 		st.scales = g.AddConst(v.Name()+"_scale", onnx.Of(scales, blockDims...))
-		st.zeros = g.AddConst(v.Name()+"_zero_point", tensorOf(f.Grid, zeros, blockDims...))
+		st.zeros = g.AddConst(v.Name()+"_zero_point", tensorOf(q.Grid, zeros, blockDims...))
 		return st, nil
 	})
 	if err != nil {

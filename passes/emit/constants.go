@@ -63,6 +63,18 @@ type storedKey struct {
 	arrangement arrangement
 }
 
+// keyOf returns the key of constant operand i of a site.
+func keyOf(s *plan.Site, i int, w *plan.Weights, a arrangement) storedKey {
+	key := storedKey{value: s.Weight(i), axis: s.Axes[i], rounding: s.Rounding(), arrangement: a}
+	if w != nil {
+		key.rounding, key.solved, key.form = w.Rounding, w.Solved.Key(), w.Form
+		if w.Axis == quantize.PerTensor {
+			key.axis = quantize.PerTensor
+		}
+	}
+	return key
+}
+
 // stored are weights as initializers, in the graph that held the float ones.
 type stored struct {
 	graph         *onnx.Graph
@@ -81,19 +93,12 @@ type stored struct {
 
 // weights stores constant operand i of a site.
 func (e *emitter) weights(s *plan.Site, i int, w *plan.Weights, a arrangement) (*stored, error) {
-	key := storedKey{value: s.Weight(i), axis: s.Axes[i], rounding: s.Rounding(), arrangement: a}
-	if w != nil {
-		key.rounding, key.solved, key.form = w.Rounding, w.Solved.Key(), w.Form
-		if w.Axis == quantize.PerTensor {
-			key.axis = quantize.PerTensor
-		}
-	}
-	return e.once(key, func() (*stored, error) {
+	return e.once(keyOf(s, i, w, a), func() (*stored, error) {
 		q, err := plan.QuantizeSite(s, i, w)
 		if err != nil {
 			return nil, err
 		}
-		return e.store(key.value, q, a, bitsOf(w)), nil
+		return e.store(s.Weight(i), q, a, bitsOf(w)), nil
 	})
 }
 

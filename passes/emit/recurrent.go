@@ -39,13 +39,10 @@ func (e *emitter) gates(s *plan.Site, i int, w *plan.Weights) (*stored, error) {
 	if t.Rank() != 3 {
 		return nil, fmt.Errorf("%w: weights %q have shape %v", onnx.ErrBadModel, v.Name(), t.Dims)
 	}
-	key := storedKey{value: v, axis: s.Axes[i], rounding: s.Rounding(), arrangement: transposed}
-	if w != nil {
-		if key.rounding = w.Rounding; w.Axis != key.axis {
-			return nil, fmt.Errorf("DynamicQuantizeLSTM is written with weights along axis %d only", key.axis)
-		}
+	if w != nil && w.Axis != s.Axes[i] {
+		return nil, fmt.Errorf("DynamicQuantizeLSTM is written with weights along axis %d only", s.Axes[i])
 	}
-	return e.once(key, func() (*stored, error) {
+	return e.once(keyOf(s, i, w, transposed), func() (*stored, error) {
 		directions, rows := t.Dims[0], t.Dims[1]
 		q, err := plan.QuantizeSite(s, i, w)
 		if err != nil {
