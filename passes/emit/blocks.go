@@ -137,6 +137,7 @@ func (e *emitter) storeNative(st *stored, b *blocked, w *plan.Weights, table boo
 	if bits == 8 {
 		least = -128
 	}
+	fromLeast := func(c int8) uint8 { return uint8(c - least) }
 	per := int64(8 / bits)
 	width := b.blocks * int64(w.Block) // a channel shorter than its block has one, padded
 	dims, rows := []int64{b.channels, b.blocks, int64(w.Block) / per}, []int64{b.channels * b.blocks}
@@ -144,10 +145,10 @@ func (e *emitter) storeNative(st *stored, b *blocked, w *plan.Weights, table boo
 		width = (b.weights + per - 1) / per * per
 		dims, rows = []int64{b.channels, width / per}, []int64{b.channels, b.blocks}
 	}
-	st.codes = g.AddConst(st.name+"_quantized", onnx.Of(dense(q.Matrix(int(width)), int(width), bits, least), dims...))
+	st.codes = g.AddConst(st.name+"_quantized", onnx.Of(dense(q.Matrix(int(width)), int(width), bits, fromLeast), dims...))
 	st.scales = g.AddConst(st.name+"_scale", onnx.Of(q.Scales, rows...))
 	if q.Zeros != nil {
-		zeros := dense(q.Zeros, int(b.blocks), bits, least)
+		zeros := dense(q.Zeros, int(b.blocks), bits, fromLeast)
 		rows[len(rows)-1] = int64(len(zeros)) / (onnx.NumElements(rows) / rows[len(rows)-1])
 		st.zeros = g.AddConst(st.name+"_zero_point", onnx.Of(zeros, rows...))
 	}
@@ -178,17 +179,6 @@ func (e *emitter) gatherBlocks(s *plan.Site, d *plan.Node) error {
 		}, b.graph, v, b.weights)
 	}
 	return e.replace(n, v)
-}
-
-// dense packs rows of codes, counted from the least, into bytes.
-func dense(codes []int8, width, bits int, least int8) []uint8 {
-	per := 8 / bits
-	size := (width + per - 1) / per
-	b := make([]uint8, len(codes)/width*size)
-	for i, c := range codes {
-		b[i/width*size+i%width/per] |= uint8(c-least) & (1<<bits - 1) << (i % width % per * bits)
-	}
-	return b
 }
 
 // nbits replaces a product by MatMulNBits, and a Gemm's bias by an Add.
@@ -246,18 +236,14 @@ func (e *emitter) inBlocks(s *plan.Site, d *plan.Node) error {
 
 // tensorOf returns codes in the type that ONNX has for the grid.
 func tensorOf(g quantize.Grid, codes []int8, dims ...int64) *onnx.Tensor {
-	switch g.Name {
-	case "int4":
-		return onnx.New(onnx.Int4, dims, dense(codes, len(codes), 4, 0))
-	case "uint4":
-		return onnx.New(onnx.Uint4, dims, dense(codes, len(codes), 4, 0))
-	case "int2":
-		return onnx.New(onnx.Int2, dims, dense(codes, len(codes), 2, 0))
-	case "uint2":
-		return onnx.New(onnx.Uint2, dims, dense(codes, len(codes), 2, 0))
+	if t, ok := shortTypes[g.Name]; ok {
+		return onnx.New(t, dims, dense(codes, len(codes), g.Bits, func(c int8) uint8 { return uint8(c) }))
 	}
 	return onnx.Of(codes, dims...)
 }
+
+// shortTypes are the types of fewer than 8 bits that ONNX has for grids.
+var shortTypes = map[string]onnx.DataType{"int4": onnx.Int4, "uint4": onnx.Uint4, "int2": onnx.Int2, "uint2": onnx.Uint2}
 
 // replaceProduct puts y, the product with the codes alone, in the place of a MatMul, or of a Gemm with its bias.
 func (e *emitter) replaceProduct(s *plan.Site, w *plan.Weights, y *onnx.Value) error {

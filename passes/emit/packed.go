@@ -14,48 +14,36 @@ const castOpset = 24
 // planes says of how many bits the parts are that codes of so many bits are stored in: each part lies in bytes of its own.
 var planes = map[int][]int{1: {1}, 2: {2}, 3: {2, 1}, 4: {4}, 6: {4, 2}}
 
-// packed are codes of few bits, as indices of levels: rows of so many codes, each padded to whole bytes, in one tensor a plane.
+// packed are codes of few bits, which the file has as indices of levels: rows of so many codes, each padded to whole bytes, in one
+// tensor a plane.
 type packed struct {
+	codes  []int8
 	levels []int8
 	bits   int
-	width  int           // codes in a row
-	parts  [][]uint8     // of each plane: rows · bytes
-	types  onnx.DataType // that holds the codes by itself: int4, uint4; else Undefined
-	codes  []int8        // for that type
+	width  int // codes in a row
 }
 
 // pack packs rows of codes of q.
 func pack(q *quantize.Weights, bits int, codes []int8, width int) *packed {
 	p := &packed{bits: bits, width: width, levels: q.Levels, codes: codes}
-	switch {
-	case q.Levels != nil:
-	case q.Grid.Name == "int4":
-		p.types = onnx.Int4
-	case q.Grid.Name == "uint4":
-		p.types = onnx.Uint4
-	}
 	if p.levels == nil {
 		for c := q.Grid.Min; c <= q.Grid.Max; c++ {
 			p.levels = append(p.levels, int8(c))
 		}
 	}
-	var index [256]uint8
-	for i, l := range p.levels {
-		index[int(l)+128] = uint8(i)
-	}
-	shift := bits
-	for _, plane := range planes[bits] { // the high bits first
-		shift -= plane
-		per := 8 / plane
-		size := (width + per - 1) / per
-		part := make([]uint8, len(codes)/max(width, 1)*size)
-		for i, c := range codes {
-			row, at := i/width, i%width
-			part[row*size+at/per] |= index[int(c)+128] >> shift & (1<<plane - 1) << (at % per * plane)
-		}
-		p.parts = append(p.parts, part)
-	}
 	return p
+}
+
+// dense packs the low bits of what number makes of codes into bytes, the first in the lowest bits; rows of so many codes each begin
+// a byte.
+func dense(codes []int8, width, bits int, number func(int8) uint8) []uint8 {
+	per := 8 / bits
+	size := (width + per - 1) / per
+	b := make([]uint8, len(codes)/max(width, 1)*size)
+	for i, c := range codes {
+		b[i/width*size+i%width/per] |= number(c) & (1<<bits - 1) << (i % width % per * bits)
+	}
+	return b
 }
 
 // A placer inserts a node with one output.
@@ -146,7 +134,15 @@ func (e *emitter) slice(place placer, g *onnx.Graph, v *onnx.Value, size int64) 
 // packedBytes returns the initializers of the planes: [rows.., bytes].
 func (st *stored) packedBytes() []*onnx.Value {
 	if st.bytes == nil {
-		for _, part := range st.packed.parts {
+		p := st.packed
+		var index [256]uint8
+		for i, l := range p.levels {
+			index[int(l)+128] = uint8(i)
+		}
+		shift := p.bits
+		for _, plane := range planes[p.bits] { // the high bits first
+			shift -= plane
+			part := dense(p.codes, p.width, plane, func(c int8) uint8 { return index[int(c)+128] >> shift })
 			bytes := int64(len(part)) / onnx.NumElements(st.rows)
 			st.bytes = append(st.bytes, st.graph.AddConst(st.packedName, onnx.Of(part, append(slices.Clone(st.rows), bytes)...)))
 		}
@@ -165,7 +161,7 @@ func (e *emitter) int8(n *onnx.Node, st *stored) *onnx.Value {
 	}
 	place, root := e.atStart(g), st.graph
 	var v *onnx.Value
-	if st.packed.types != onnx.Undefined && e.model.Opset("") >= castOpset {
+	if st.packed.bits == 4 && st.weights.Levels == nil && e.model.Opset("") >= castOpset {
 		if st.codes == nil {
 			st.codes = root.AddConst(st.packedName, tensorOf(st.weights.Grid, st.packed.codes, st.dims...))
 		}
