@@ -99,9 +99,7 @@ func (e *emitter) blockedTable(s *plan.Site, d *plan.Node) error {
 		return fmt.Errorf("the rank of its indices %q is not known", n.Input(1))
 	}
 	g, name := b.graph, n.Output(0).Name()
-	place := func(op, out string, in []*onnx.Value, attrs ...*onnx.Attribute) *onnx.Value {
-		return e.before(n, op, out, in, attrs...)
-	}
+	place := e.inFrontOf(n)
 	gather := func(name string, v *onnx.Value) *onnx.Value {
 		if v == nil {
 			return nil
@@ -174,9 +172,7 @@ func (e *emitter) gatherBlocks(s *plan.Site, d *plan.Node) error {
 		},
 	}).Output(0)
 	if b.weights*bits%8 != 0 {
-		v = e.slice(func(op, out string, in []*onnx.Value, attrs ...*onnx.Attribute) *onnx.Value {
-			return e.before(n, op, out, in, attrs...)
-		}, b.graph, v, b.weights)
+		v = e.slice(e.inFrontOf(n), b.graph, v, b.weights)
 	}
 	return e.replace(n, v)
 }

@@ -58,6 +58,13 @@ func (e *emitter) atStart(g *onnx.Graph) placer {
 	}
 }
 
+// inFrontOf inserts nodes before n.
+func (e *emitter) inFrontOf(n *onnx.Node) placer {
+	return func(op, out string, in []*onnx.Value, attrs ...*onnx.Attribute) *onnx.Value {
+		return e.before(n, op, out, in, attrs...)
+	}
+}
+
 // unpack computes int8 codes [.., width], or [.., bytes, codes of a byte], from the bytes of the planes, each [.., bytes] with so many
 // axes before the last; the caller gives them a shape. Constants lie in g, and nodes in the graph of n. Names in between are short:
 // in a small model long ones would take a twentieth of the file. (Every ONNX Runtime folds it where the bytes are constant; see ort.md 20.)
