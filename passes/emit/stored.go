@@ -22,31 +22,19 @@ func (e *emitter) storeWeights() error {
 				s.Node.SetInput(in, e.half(s, i))
 				continue
 			}
-			if d.Weights != nil && inRows(d.Weights) {
-				b, err := e.blocked(s, i, d.Weights)
-				if err != nil {
-					return err
-				}
-				key := scaledKey{b.stored, s.Node.Graph()}
-				if scaled[key] == nil {
-					scaled[key] = e.float(s.Node, b)
-				}
-				if err := e.giveWeights(s, in, d.Weights, scaled[key]); err != nil {
-					return err
-				}
-				continue
-			}
-			st, err := e.weights(s, i, d.Weights, asIs)
+			st, inFloat, err := e.inFloat(s, i, d.Weights)
 			if err != nil {
 				return err
 			}
 			key := scaledKey{st, s.Node.Graph()}
 			if scaled[key] == nil {
-				scaled[key] = e.scaled(s.Node, st)
+				scaled[key] = inFloat()
 			}
-			if err := e.giveWeights(s, in, d.Weights, scaled[key]); err != nil {
+			float, err := e.besideWeights(s, d.Weights, scaled[key])
+			if err != nil {
 				return err
 			}
+			s.Node.SetInput(in, float)
 		}
 		return nil
 	}, plan.WeightOnly, plan.Conv, plan.Product, plan.Recurrent, plan.Stored)
@@ -63,13 +51,17 @@ func (e *emitter) half(s *plan.Site, i int) *onnx.Value {
 	return e.widened[v]
 }
 
-// giveWeights makes float weights an input of a site's node.
-func (e *emitter) giveWeights(s *plan.Site, input int, w *plan.Weights, float *onnx.Value) error {
-	float, err := e.besideWeights(s, w, float)
-	if err == nil {
-		s.Node.SetInput(input, float)
+// inFloat stores constant operand i of a site, and returns what computes it in float for the site's node.
+func (e *emitter) inFloat(s *plan.Site, i int, w *plan.Weights) (*stored, func() *onnx.Value, error) {
+	if w != nil && inRows(w) {
+		b, err := e.blocked(s, i, w)
+		if err != nil {
+			return nil, nil, err
+		}
+		return b.stored, func() *onnx.Value { return e.float(s.Node, b) }, nil
 	}
-	return err
+	st, err := e.weights(s, i, w, asIs)
+	return st, func() *onnx.Value { return e.scaled(s.Node, st) }, err
 }
 
 // inRows reports whether weights have scales or zero points that do not simply broadcast over them.
