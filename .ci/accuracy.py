@@ -36,6 +36,7 @@ def load_judge():
 
 
 ci = load_judge()
+number = ci.number
 
 # What the weights of a scheme are, and how activations become integers; A16: they stay float.
 WEIGHTS = {"W8A8": "int8", "W4A8": "int4", "W4A16": "uint4 --block 32", "W3A16": "uint3 --block 32", "W2A16": "uint2 --block 32"}
@@ -121,9 +122,7 @@ class Bench(ci.Bench):
     def measure(self, row):
         task, model, report = self.tasks[row.task](), self.folder / "few.onnx", self.folder / "report.json"
         task.split()                              # says which data are missing
-        start = time.perf_counter()
-        ci.program(self.binary, task.model_path, model, "--force", "-q", "--calib", self.calibration(row), "--report", report, *row.flags.split())
-        made = time.perf_counter() - start
+        _, made = ci.program(self.binary, task.model_path, model, "--force", "-q", "--calib", self.calibration(row), "--report", report, *row.flags.split())
         s = ci.judge("score", row.task, "--model", model)
         metric = METRIC[row.task]
         r = {**s["metric"], "metric": s["metric"][metric], "float": s["reference"][metric], "drop": s["drop"][metric],
@@ -157,10 +156,6 @@ def save(file, key, x):
 
 
 # --- document -----------------------------------------------------------------------------
-
-def number(x, digits):
-    return "-" if x is None else f"{x:.{digits}f}"
-
 
 def main_table(task, results):
     head = ["scheme", "method", "flags", "metric", "drop" if task != "stories260k-llama" else "loss", "SQNR in ONNX Runtime", "SQNR in zqonnx", "bytes", "made in"]
@@ -210,21 +205,14 @@ def goals_table(results):
 
 
 def write(results):
-    import onnxruntime
-    cpu = next((l.split(":")[1].strip() for l in open("/proc/cpuinfo") if l.startswith("model name")), "unknown processor")
     commits = sorted({x["commit"] for x in results.values() if "commit" in x})
-    tables = {
-        "machine": f"{cpu}; ONNX Runtime {onnxruntime.__version__}; zqonnx at {', '.join(commits)}; {time.strftime('%Y-%m-%d')}.",
+    ci.fill(DOCUMENT, {
+        "machine": f"{ci.machine()}; zqonnx at {', '.join(commits)}; {time.strftime('%Y-%m-%d')}.",
         "goals": goals_table(results), "ablation": ablation_table(results), "folded": folded_table(results),
         "gptq": versus_table(results, "rtn", "gptq", ["W4A8", "W4A16"]),
         "kmeans": "\n".join([versus_table(results, "uniform, per channel", "kmeans", ["W4A16"]), "", versus_table(results, "gptq", "kmeans", ["W4A8"])]),
         "models": "\n\n".join(f"### {task}\n\nMetric: {METRIC[task]}, {float_of(task, results)} in float.\n\n{t}" for task in METRIC if (t := main_table(task, results))),
-    }
-    text = DOCUMENT.read_text()
-    for name, table in tables.items():
-        before, mark, rest = text.partition(f"<!-- {name} -->\n")
-        text = before + mark + table + "\n" + rest[rest.index("<!-- end -->"):]
-    DOCUMENT.write_text(text)
+    })
 
 
 def folded_table(results):

@@ -11,7 +11,6 @@ in 8 bits. Needs numpy and onnxruntime, 1.17 or newer. Exit status: 0 all holds,
 import argparse
 import json
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections import Counter
@@ -21,7 +20,8 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
-ROOT = Path(__file__).resolve().parent.parent
+from judge import ROOT, program
+
 MODELS = ROOT / "testmodels"
 VERSION = tuple(int(x) for x in ort.__version__.split(".")[:2])
 SAMPLES = 16               # of the test data, run in both engines
@@ -60,18 +60,8 @@ PRODUCTS = {"mlp-digits", "vit-digits"}      # whose matrices are large enough f
 INTEGER = ("QLinear", "MatMulInteger", "ConvInteger", "DynamicQuantize", "QGemm", "MatMulNBits")
 
 
-class Failed(Exception):
-    """A program that this script runs did not do its work."""
-
-
 class Unloadable(Exception):
     """ONNX Runtime is too old for the opset that the scheme is written in, whatever the bits."""
-
-
-def program(*command):
-    p = subprocess.run([str(c) for c in command], capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    if p.returncode:
-        raise Failed(f"{' '.join(map(str, command[:2]))}: exit status {p.returncode}: {p.stderr.strip()[-2000:]}")
 
 
 class Model:

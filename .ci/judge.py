@@ -287,8 +287,11 @@ def npz_reader(folder):
 HEAD = ["model", "data", "flags", "metric", "FP32", "INT8 in ONNX Runtime", "SQNR", "INT8 in zqonnx", "engines agree", "size", "latency", "made in"]
 
 
+def number(x, digits=4):
+    return "-" if x is None else f"{x:.{digits}f}"
+
+
 def cells(r):
-    number = lambda x, digits=4: "-" if x is None else f"{x:.{digits}f}"
     value = lambda x: number(x, 2 if r.row.metric.endswith("_db") else 4)
     missing = not r.score
     flags = " ".join(dict.fromkeys(f for f in r.row.flags.split() if "=" not in f)) or "-"      # without names of tensors
@@ -334,19 +337,28 @@ def summary_table(results):
     return markdown(head, rows) if rows else None
 
 
-def write_documents(results):
-    """Put the tables between the marks of README.md and docs/benchmarks.md."""
+def machine():
+    """What measures here."""
     import onnxruntime
     cpu = next((l.split(":")[1].strip() for l in open("/proc/cpuinfo") if l.startswith("model name")), "unknown processor")
-    tables = {"machine": f"{cpu}; ONNX Runtime {onnxruntime.__version__}; one thread.",
+    return f"{cpu}; ONNX Runtime {onnxruntime.__version__}"
+
+
+def fill(document, tables):
+    """Put tables between the marks that a document has of them."""
+    text = document.read_text()
+    for name, table in tables.items():
+        text = re.sub(f"(<!-- {name} -->\n).*?(<!-- end -->)", lambda m: m[1] + table + "\n" + m[2], text, flags=re.S)
+    document.write_text(text)
+
+
+def write_documents(results):
+    """Put the tables between the marks of README.md and docs/benchmarks.md."""
+    tables = {"machine": f"{machine()}; one thread.",
               "models": markdown(HEAD, [cells(r) for r in results if r.by == "zqonnx"]),
               "peers": peer_table(results), "summary": summary_table(results)}
     for document in DOCUMENTS:
-        text = document.read_text()
-        for name, table in tables.items():
-            if table:
-                text = re.sub(f"(<!-- {name} -->\n).*?(<!-- end -->)", lambda m: m[1] + table + "\n" + m[2], text, flags=re.S)
-        document.write_text(text)
+        fill(document, {name: table for name, table in tables.items() if table})
 
 
 def main():
