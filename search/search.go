@@ -8,7 +8,6 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"slices"
 
 	"github.com/zqonnx/zqonnx/data"
 	"github.com/zqonnx/zqonnx/engine"
@@ -171,16 +170,16 @@ func (s *searcher) prepare(study *plan.Study) error {
 	s.log.Metric = "score"
 	if s.Metric == nil {
 		s.work = s.Budget / mostScores
-		path, err := s.write(s.Model)
-		if err != nil {
-			return err
-		}
 		j := &scored{command: *s.Command}
 		key := hash("float", s.Key, s.Command)
 		if e, ok := s.journal.known[key]; ok && e.Value != nil {
 			j.float = float64(*e.Value)
 		} else {
 			s.plan.Progress("scoring the float model", 0, 1)
+			path, err := s.write(s.Model)
+			if err != nil {
+				return err
+			}
 			if j.float, err = j.command.Score(s.ctx, path); err != nil {
 				return err
 			}
@@ -311,7 +310,7 @@ func (s *searcher) keeps(c Candidate) bool { return s.MaxDrop == nil || c.Drop <
 func (s *searcher) result(best Candidate) *Result {
 	r := &Result{Candidate: best}
 	for i := range s.log.Points {
-		s.log.Points[i].Chosen = hash(s.tried[i].Plan) == hash(best.Plan)
+		s.log.Points[i].Chosen = s.tried[i].Plan == best.Plan
 	}
 	s.log.MaxBytes = s.MaxBytes
 	if s.MaxDrop != nil {
@@ -381,14 +380,4 @@ func (s *searcher) betterOf(a, b Candidate) Candidate {
 		return b
 	}
 	return a
-}
-
-// with returns a plan whose nodes of those keys have the weights that they have in another.
-func with(p *plan.Plan, other *plan.Plan, keys []string) *plan.Plan {
-	c := *p
-	c.Nodes = slices.Clone(p.Nodes)
-	for _, key := range keys {
-		c.Node(key).Weights = other.Node(key).Weights
-	}
-	return &c
 }

@@ -89,12 +89,16 @@ func (s *searcher) preferred(a, b Candidate) Candidate {
 		}
 		return a
 	case s.keeps(a):
-		if b.Bytes < a.Bytes {
-			return b
-		}
-		return a
+		return smallerOf(a, b)
 	}
 	return s.betterOf(a, b)
+}
+
+func smallerOf(a, b Candidate) Candidate {
+	if b.Bytes < a.Bytes {
+		return b
+	}
+	return a
 }
 
 // A step writes a constant, which some nodes share, down in fewer bits.
@@ -107,19 +111,19 @@ type step struct {
 	previous int // the index of the step before it of the same constant; -1: none
 }
 
-// A ladder is what the weights of a plan can step down to: the plan in each form, and the steps, the least noise for a byte first.
+// A ladder is what the weights of a plan can step down to: the plan as it is and in each form, and the steps, the least noise for a
+// byte first.
 type ladder struct {
-	base  *plan.Plan
 	rungs []*plan.Plan
 	steps []step
 }
 
 // newLadder reforms the plan and measures the weights of each site alone in each form.
-func (s *searcher) newLadder(study *plan.Study, base *plan.Plan) (*ladder, error) {
-	l := &ladder{base: base, rungs: []*plan.Plan{base}}
+func (s *searcher) newLadder(study *plan.Study, base Candidate) (*ladder, error) {
+	l := &ladder{rungs: []*plan.Plan{base.Plan}}
 	for i, f := range s.Ladder {
 		s.plan.Progress("rounding to fewer bits: form", i, len(s.Ladder))
-		p, err := s.journal.plan(hash("reform", s.Key, base, f), func() (*plan.Plan, error) { return study.Reform(f) })
+		p, err := s.journal.plan(hash("reform", s.Key, base.Plan, f), func() (*plan.Plan, error) { return study.Reform(f) })
 		if err != nil {
 			return nil, err
 		}
@@ -147,11 +151,11 @@ func (s *searcher) newLadder(study *plan.Study, base *plan.Plan) (*ladder, error
 			changes = append(changes, plan.Together(all...))
 		}
 	}
-	noise, err := s.noises(study, hash("ladder", s.Key, base, s.Ladder), changes)
+	noise, err := s.noises(study, hash("ladder", s.Key, base.Plan, s.Ladder), changes)
 	if err != nil {
 		return nil, err
 	}
-	overhead, err := s.overhead(l, sites, byRung)
+	overhead, err := s.overhead(l, base.Bytes, sites, byRung)
 	if err != nil {
 		return nil, err
 	}
@@ -176,14 +180,10 @@ func (s *searcher) newLadder(study *plan.Study, base *plan.Plan) (*ladder, error
 // form returns the form that the weights of a node have on a rung.
 func (l *ladder) form(rung int, key string) plan.Form { return l.rungs[rung].Node(key).Weights.Form }
 
-// overhead returns what the nodes around the weights of a site take on each rung, on average, beyond what they take in the base: the models
-// of whole rungs are written and measured for it.
-func (s *searcher) overhead(l *ladder, sites [][]string, byRung []map[string]plan.Part) ([]int64, error) {
+// overhead returns what the nodes around the weights of a site take on each rung, on average, beyond what they take in the base, whose
+// bytes are known: the models of whole rungs are written and measured for it.
+func (s *searcher) overhead(l *ladder, base int64, sites [][]string, byRung []map[string]plan.Part) ([]int64, error) {
 	overhead := make([]int64, len(l.rungs))
-	base, err := s.size(l.base)
-	if err != nil {
-		return nil, err
-	}
 	for r, p := range l.rungs {
 		n, changed := int64(0), int64(0)
 		for _, keys := range sites {
@@ -239,10 +239,7 @@ func (l *ladder) add(keys []string, stored []int64, noise []float64) {
 
 // sort puts the steps in the order in which they are taken. Those of one constant stay in theirs, since its hull is convex.
 func (l *ladder) sort() {
-	order := make([]int, len(l.steps))
-	for i := range order {
-		order[i] = i
-	}
+	order := l.all()
 	cost := func(i int) float64 { return l.steps[i].adds / float64(l.steps[i].saves) }
 	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(cost(a), cost(b)) })
 	place := make([]int, len(order))
@@ -258,19 +255,32 @@ func (l *ladder) sort() {
 	l.steps = sorted
 }
 
-// take returns the base with some steps taken.
+// take returns the first rung with some steps taken.
 func (l *ladder) take(taken []int) *plan.Plan {
-	p := l.base
+	p := *l.rungs[0]
+	p.Nodes = slices.Clone(p.Nodes)
 	for _, i := range taken {
-		p = with(p, l.rungs[l.steps[i].to], l.steps[i].keys)
+		t := l.steps[i]
+		for _, key := range t.keys {
+			p.Node(key).Weights = l.rungs[t.to].Node(key).Weights
+		}
 	}
-	return p
+	return &p
+}
+
+// all returns the indices of the steps.
+func (l *ladder) all() []int {
+	all := make([]int, len(l.steps))
+	for i := range all {
+		all[i] = i
+	}
+	return all
 }
 
 // smallest looks for the smallest model that keeps to the drop: as far down the steps as it goes, and then past those that cost too
 // much.
 func (s *searcher) smallest(study *plan.Study, base Candidate) (Candidate, error) {
-	l, err := s.newLadder(study, base.Plan)
+	l, err := s.newLadder(study, base)
 	if err != nil {
 		return base, err
 	}
@@ -282,10 +292,7 @@ func (s *searcher) smallest(study *plan.Study, base Candidate) (Candidate, error
 		}
 		return s.keeps(c), err
 	}
-	all := make([]int, len(l.steps))
-	for i := range all {
-		all[i] = i
-	}
+	all := l.all()
 	k, err := s.bisect(0, len(all), func(k int) (bool, error) {
 		return try(all[:k], fmt.Sprintf("%d of %d steps down", k, len(all)))
 	})
@@ -319,15 +326,12 @@ const leastSaving = 0.002
 
 // fitting looks for the best model of no more than MaxBytes: as few steps down as fit, without those that later ones make superfluous.
 func (s *searcher) fitting(study *plan.Study, base Candidate) (Candidate, error) {
-	l, err := s.newLadder(study, base.Plan)
+	l, err := s.newLadder(study, base)
 	if err != nil {
 		return base, err
 	}
 	size := func(taken []int) (int64, error) { return s.size(l.take(taken)) }
-	all := make([]int, len(l.steps))
-	for i := range all {
-		all[i] = i
-	}
+	all := l.all()
 	least, most := 0, len(all) // least is too large
 	for most-least > 1 {
 		k := (least + most) / 2
@@ -343,8 +347,11 @@ func (s *searcher) fitting(study *plan.Study, base Candidate) (Candidate, error)
 	}
 	taken := all[:most]
 	c, err := s.measure(l.take(taken), fmt.Sprintf("%d of %d steps down", most, len(all)))
-	if err != nil || c.Bytes > s.MaxBytes {
-		return s.smallerOf(base, c), err
+	if err != nil {
+		return base, err
+	}
+	if c.Bytes > s.MaxBytes {
+		return smallerOf(base, c), nil
 	}
 	// The last step may save more than was asked for: what others need not save then, they take back, the noisiest first.
 	room := s.MaxBytes - c.Bytes
@@ -372,11 +379,4 @@ func (s *searcher) fitting(study *plan.Study, base Candidate) (Candidate, error)
 		return c, err
 	}
 	return s.betterOf(c, d), nil
-}
-
-func (s *searcher) smallerOf(a, b Candidate) Candidate {
-	if b.Plan != nil && b.Bytes < a.Bytes {
-		return b
-	}
-	return a
 }
