@@ -92,19 +92,8 @@ type Result struct {
 // Quantize makes a quantized copy of m. Errors wrap onnx.ErrBadModel, data.ErrBadData, data.ErrBadOption, ErrNothing, ErrBadPlan, or
 // engine.ErrUnsupported when data are given for a model that the engine cannot run, and plan.ErrChoice for a preset that does not fit it.
 func Quantize(ctx context.Context, m *onnx.Model, o Options) (*Result, error) {
-	o = o.withDefaults()
-
-	// Analyse: the graph in its normal form, and samples to measure it on.
-	prep, err := plan.Prepare(m, o.Opset)
+	o, prep, s, err := o.analyse(ctx, m)
 	if err != nil {
-		return nil, err
-	}
-	s, err := o.samples(ctx, prep)
-	if err != nil {
-		return nil, err
-	}
-
-	if o.Given, err = givenIn(prep, o.Given); err != nil {
 		return nil, err
 	}
 
@@ -156,6 +145,22 @@ func Quantize(ctx context.Context, m *onnx.Model, o Options) (*Result, error) {
 	r.Model, r.Layers = prep.Model, pairLayers(prep.Trace, layers)
 	sign(r.Model)
 	return r, nil
+}
+
+// analyse brings the graph into its normal form and finds samples to measure it on. The options are returned with their defaults, and
+// with the names that tensors have in the prepared model.
+func (o Options) analyse(ctx context.Context, m *onnx.Model) (Options, *plan.Prepared, samples, error) {
+	o = o.withDefaults()
+	prep, err := plan.Prepare(m, o.Opset)
+	if err != nil {
+		return o, nil, samples{}, err
+	}
+	s, err := o.samples(ctx, prep)
+	if err != nil {
+		return o, nil, s, err
+	}
+	o.Given, err = givenIn(prep, o.Given)
+	return o, prep, s, err
 }
 
 func sign(m *onnx.Model) { m.Producer, m.ProducerVersion = "zqonnx", Version }
@@ -244,12 +249,7 @@ func (o Options) plan(s samples) plan.Options {
 // and of Options those count that a plan is made by. Errors are those of Quantize, and wrap verify.ErrUsage for a metric that the
 // outputs or the data do not allow.
 func Sensitivity(ctx context.Context, m *onnx.Model, by *metric.Metric, o Options) (*search.Sensitivity, error) {
-	o = o.withDefaults()
-	prep, err := plan.Prepare(m, o.Opset)
-	if err != nil {
-		return nil, err
-	}
-	s, err := o.samples(ctx, prep)
+	o, prep, s, err := o.analyse(ctx, m)
 	if err != nil {
 		return nil, err
 	}
