@@ -68,6 +68,14 @@ func Named(name string) *Metric {
 	return nil
 }
 
+// Goodness is the figure turned so that more is better.
+func (m *Metric) Goodness(r Result) float64 {
+	if m.LowerIsBetter {
+		return -m.Of(r)
+	}
+	return m.Of(r)
+}
+
 // In reports whether the Result has the figure.
 func (m *Metric) In(r Result) bool {
 	switch m.Needs {

@@ -144,14 +144,8 @@ func (s *Sensitivity) order(m *metric.Metric) {
 	for i := range s.Nodes {
 		s.Nodes[i].Share = metric.Number(noise(*s.Nodes[i].Both) / max(total, tiny))
 	}
-	goodness := func(n NodeDamage) float64 {
-		if m.LowerIsBetter {
-			return -m.Of(*n.Both)
-		}
-		return m.Of(*n.Both)
-	}
 	slices.SortStableFunc(s.Nodes, func(a, b NodeDamage) int {
-		return cmp.Or(cmp.Compare(goodness(a), goodness(b)), cmp.Compare(a.Both.SQNR, b.Both.SQNR)) // NaN first
+		return cmp.Or(cmp.Compare(m.Goodness(*a.Both), m.Goodness(*b.Both)), cmp.Compare(a.Both.SQNR, b.Both.SQNR)) // NaN first
 	})
 }
 

@@ -166,7 +166,7 @@ func (r *Report) Evaluate(gates []Gate) error {
 			return fmt.Errorf("%w: gate %q: nothing that it matches has the figure %s", ErrUsage, g, m.Name)
 		}
 		worst := slices.MinFunc(list, func(a, b candidate) int {
-			return worseFirst(goodness(m, *a.result), goodness(m, *b.result))
+			return worseFirst(m.Goodness(*a.result), m.Goodness(*b.result))
 		})
 		r.Gates = append(r.Gates, g.result(worst))
 	}
@@ -177,14 +177,6 @@ func (r *Report) Evaluate(gates []Gate) error {
 func (g Gate) result(c candidate) GateResult {
 	v := metric.Named(g.Metric).Of(*c.result)
 	return GateResult{Expr: g.String(), Value: metric.Number(v), Where: c.name, Pass: !g.fails(v)}
-}
-
-// goodness is a figure turned so that more is better.
-func goodness(m *metric.Metric, r metric.Result) float64 {
-	if m.LowerIsBetter {
-		return -m.Of(r)
-	}
-	return m.Of(r)
 }
 
 // checkScopes tells before the work begins that a gate matches nothing.
