@@ -137,12 +137,15 @@ func TestRangeMethodsAreDocumented(t *testing.T) {
 }
 
 func TestRulesNameFlags(t *testing.T) {
-	have := flagNames(*find(""))
-	for _, r := range quantizeRules {
-		name, _, _ := strings.Cut(r.needs, "=")
-		for _, f := range append(append(strings.Split(name, "|"), r.flag), r.without...) {
-			if f != "" && !slices.Contains(have, f) {
-				t.Errorf("the rule of --%s names --%s, which does not exist", r.flag, f)
+	for command, rules := range map[string][]rule{
+		"": slices.Concat(quantizeRules, precisionRules), "sensitivity": slices.Concat(sensitivityRules, precisionRules), "verify": labelRules, "run": labelRules,
+	} {
+		have := flagNames(*find(command))
+		for _, r := range rules {
+			for _, f := range append(append(strings.Split(r.needs, "|"), r.flag), r.without...) {
+				if name, _, _ := strings.Cut(f, "="); name != "" && !slices.Contains(have, name) {
+					t.Errorf("%s: the rule of --%s names --%s, which does not exist", command, r.flag, f)
+				}
 			}
 		}
 	}

@@ -176,30 +176,39 @@ func failed(r *verify.Report) error {
 	return as(errGate, fmt.Errorf("%d gates failed: %s", len(list), strings.Join(list, "; ")))
 }
 
-// A rule forbids combinations of flags in which one would do nothing.
+// A rule forbids combinations of flags in which one would do nothing. A flag with a certain value is FLAG=VALUE.
 type rule struct {
 	flag    string
-	needs   string   // another flag, FLAG=VALUE, or one of FLAG|FLAG
-	without []string // flags that must not be there too
+	needs   string   // another, or one of FLAG|FLAG
+	without []string // what must not be there too
 	why     string
+}
+
+// precisionRules are of flags that the main job and the ranking have.
+var precisionRules = []rule{
+	{flag: "activations=static", needs: "calib", why: "no range is made without data"},
+	{flag: "block", why: "integer products have one scale a channel, and blocks are for products in float", without: []string{
+		"activations=token", "activations=dynamic",
+	}},
 }
 
 // checkRules returns the first broken rule.
 func checkRules(f *pflag.FlagSet, rules []rule) error {
 	for _, r := range rules {
-		if !f.Changed(r.flag) {
+		has := func(flag string) bool {
+			name, value, _ := strings.Cut(flag, "=")
+			return f.Changed(name) && (value == "" || f.Lookup(name).Value.String() == value)
+		}
+		if !has(r.flag) {
 			continue
 		}
-		either, value, _ := strings.Cut(r.needs, "=")
-		has := func(name string) bool {
-			return name == "" || f.Changed(name) && (value == "" || f.Lookup(name).Value.String() == value)
-		}
-		if flags := strings.Split(either, "|"); !slices.ContainsFunc(flags, has) {
-			return usagef("--%s needs --%s: %s", r.flag, strings.TrimSpace(strings.Join(flags, " or --")+" "+value), r.why)
+		written := func(flag string) string { return "--" + strings.Replace(flag, "=", " ", 1) }
+		if flags := strings.Split(r.needs, "|"); r.needs != "" && !slices.ContainsFunc(flags, has) {
+			return usagef("%s needs %s: %s", written(r.flag), strings.Join(names(flags, written), " or "), r.why)
 		}
 		for _, other := range r.without {
-			if f.Changed(other) {
-				return usagef("--%s and --%s exclude each other: %s", r.flag, other, r.why)
+			if has(other) {
+				return usagef("%s and %s exclude each other: %s", written(r.flag), written(other), r.why)
 			}
 		}
 	}

@@ -205,7 +205,7 @@ func quantizeCommand(f *pflag.FlagSet) action {
 	f.BoolVarP(&j.quiet, "quiet", "q", false, "")
 	f.BoolVarP(&j.verbose, "verbose", "v", false, "")
 	return func(ctx context.Context, e *env, args []string) error {
-		if err := checkRules(f, quantizeRules); err != nil {
+		if err := checkRules(f, slices.Concat(quantizeRules, precisionRules)); err != nil {
 			return err
 		}
 		j.env, j.begin = e, time.Now()
@@ -294,12 +294,6 @@ func (j *quantizeJob) prepare(ctx context.Context, args []string) error {
 		return usagef("where to? zqonnx needs IN.onnx OUT.onnx; %q alone can be looked at with zqonnx inspect, or --dry-run", args[0])
 	case len(args) == 2:
 		j.out = args[1]
-	}
-	if o.Activations == plan.ModeStatic && o.Calib == "" {
-		return usagef("--activations static needs --calib: no range is made without data")
-	}
-	if mode := o.Activations; o.Weights.Block > 0 && (mode == plan.ModeToken || mode == plan.ModeDynamic) {
-		return usagef("--block and --activations %s exclude each other: integer products have one scale a channel, and blocks are for products in float", mode)
 	}
 	if err := j.checkRange(); err != nil {
 		return err

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -72,11 +73,8 @@ func sensitivityCommand(f *pflag.FlagSet) action {
 	positive(f, "threads", &o.Threads)
 	quiet := f.BoolP("quiet", "q", false, "")
 	return func(ctx context.Context, e *env, args []string) error {
-		if err := checkRules(f, sensitivityRules); err != nil {
+		if err := checkRules(f, slices.Concat(sensitivityRules, precisionRules)); err != nil {
 			return err
-		}
-		if o.Activations == plan.ModeStatic && o.Calib == "" {
-			return usagef("--activations static needs --calib: no range is made without data")
 		}
 		if output != "" {
 			if err := checkFolder(output); err != nil {
