@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"github.com/zqonnx/zqonnx/data"
 	"github.com/zqonnx/zqonnx/onnx"
 	"github.com/zqonnx/zqonnx/onnx/carrier"
 	"github.com/zqonnx/zqonnx/verify"
@@ -37,6 +38,15 @@ func newInput(m *onnx.Model, file verify.File) (*input, error) {
 	}
 	file.Opset = inside.Opset("")
 	return &input{inside, file, m.Files()}, nil
+}
+
+// named puts the model's name in front of an error that does not name a file of its own.
+func (in *input) named(err error) error {
+	var inData *data.Error
+	if errors.As(err, &inData) || errors.Is(err, data.ErrBadOption) || errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return fmt.Errorf("%s: %w", in.file.Path, err)
 }
 
 // read reads a model from a path, or from stdin.

@@ -12,6 +12,9 @@ import (
 
 	"github.com/zqonnx/zqonnx/data"
 	"github.com/zqonnx/zqonnx/engine"
+	"github.com/zqonnx/zqonnx/metric"
+	"github.com/zqonnx/zqonnx/plan"
+	"github.com/zqonnx/zqonnx/quantize"
 	"github.com/zqonnx/zqonnx/verify"
 )
 
@@ -36,13 +39,28 @@ func define(f *pflag.FlagSet, name string, set func(string) error) {
 // choice is a flag that takes one of some names.
 func choice[T ~string](f *pflag.FlagSet, at *T, name string, of []string) {
 	define(f, name, func(v string) error {
-		if !slices.Contains(of, v) {
-			return fmt.Errorf("there is no %q%s; it is one of %s", v, didYouMean(v, of, ""), strings.Join(of, ", "))
+		if err := oneOf(v, of); err != nil {
+			return err
 		}
 		*at = T(v)
 		return nil
 	})
 }
+
+func oneOf(v string, of []string) error {
+	if slices.Contains(of, v) {
+		return nil
+	}
+	return fmt.Errorf("there is no %q%s; it is one of %s", v, didYouMean(v, of, ""), strings.Join(of, ", "))
+}
+
+// What flags and overrides choose from.
+var (
+	formatNames  = names(quantize.Formats, func(f quantize.Format) string { return f.Name })
+	storageNames = names(plan.Storages, func(s plan.Storage) string { return string(s) })
+	modeNames    = names(plan.Modes, func(m plan.Mode) string { return string(m) })
+	metricNames  = names(metric.Metrics, func(m metric.Metric) string { return m.Name })
+)
 
 // choices is a repeatable flag that takes some of some names.
 func choices(f *pflag.FlagSet, at *[]string, name string, of []string) {
@@ -77,14 +95,15 @@ func pairs(f *pflag.FlagSet, name, form string, put func(key, value string) erro
 
 // positive is a flag that takes a number from 1 on.
 func positive(f *pflag.FlagSet, name string, at *int) {
-	define(f, name, func(v string) error {
-		n, err := strconv.Atoi(v)
-		if err != nil || n < 1 {
-			return fmt.Errorf("%q is no number from 1 on", v)
-		}
-		*at = n
-		return nil
-	})
+	define(f, name, func(v string) (err error) { *at, err = fromOne(v); return err })
+}
+
+func fromOne(v string) (int, error) {
+	n, err := strconv.Atoi(v)
+	if err != nil || n < 1 {
+		return 0, fmt.Errorf("%q is no number from 1 on", v)
+	}
+	return n, nil
 }
 
 // aboveZero is a flag that takes a number above 0.

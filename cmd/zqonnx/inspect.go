@@ -39,13 +39,18 @@ func inspectCommand(f *pflag.FlagSet) action {
 		}
 		i := inspect(in, t)
 		if *asJSON {
-			enc := json.NewEncoder(e.stdout)
-			enc.SetIndent("", " ")
-			enc.SetEscapeHTML(false)
-			return as(errNotWritten, enc.Encode(i))
+			return as(errNotWritten, writeJSON(e.stdout, i))
 		}
 		return as(errNotWritten, i.write(e.stdout, cmp.Or(terminalWidth(e.stdout), defaultWidth)))
 	}
+}
+
+// writeJSON writes a value for programs, and so that people can read it.
+func writeJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", " ")
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
 }
 
 // An inspection is what inspect finds in a model.

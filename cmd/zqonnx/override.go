@@ -5,40 +5,26 @@ import (
 	"maps"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/zqonnx/zqonnx/plan"
-	"github.com/zqonnx/zqonnx/quantize"
 )
 
 // wishes has the words of an override, and what each makes of a choice.
 var wishes = map[string]func(c *plan.Choice, value string) error{
 	"weights": func(c *plan.Choice, v string) error {
 		c.Weights.Type = v
-		return oneOf(v, names(quantize.Formats, func(f quantize.Format) string { return f.Name }))
+		return oneOf(v, formatNames)
 	},
-	"block": func(c *plan.Choice, v string) (err error) {
-		if c.Weights.Block, err = strconv.Atoi(v); err != nil || c.Weights.Block < 1 {
-			return fmt.Errorf("%q is no number from 1 on", v)
-		}
-		return nil
-	},
+	"block": func(c *plan.Choice, v string) (err error) { c.Weights.Block, err = fromOne(v); return err },
 	"storage": func(c *plan.Choice, v string) error {
 		c.Weights.Storage = plan.Storage(v)
-		return oneOf(v, names(plan.Storages, func(s plan.Storage) string { return string(s) }))
+		return oneOf(v, storageNames)
 	},
 	"activations": func(c *plan.Choice, v string) error {
 		c.Activations = plan.Mode(v)
-		return oneOf(v, names(plan.Modes, func(m plan.Mode) string { return string(m) }))
+		return oneOf(v, modeNames)
 	},
-}
-
-func oneOf(v string, of []string) error {
-	if slices.Contains(of, v) {
-		return nil
-	}
-	return fmt.Errorf("there is no %q%s; it is one of %s", v, didYouMean(v, of, ""), strings.Join(of, ", "))
 }
 
 // parseOverride reads GLOB=float or GLOB=WORD:VALUE,... The glob may have a =.

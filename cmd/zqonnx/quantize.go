@@ -16,7 +16,6 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/zqonnx/zqonnx"
-	"github.com/zqonnx/zqonnx/data"
 	"github.com/zqonnx/zqonnx/engine"
 	"github.com/zqonnx/zqonnx/onnx"
 	"github.com/zqonnx/zqonnx/onnx/carrier"
@@ -165,10 +164,10 @@ func quantizeCommand(f *pflag.FlagSet) action {
 	f.StringVar(&o.Data, "data", "", "")
 	feedingFlags(f, &o.Feeding)
 
-	choice(f, &o.Activations, "activations", names(plan.Modes, func(m plan.Mode) string { return string(m) }))
-	choice(f, &o.Weights.Type, "weights", names(quantize.Formats, func(f quantize.Format) string { return f.Name }))
+	choice(f, &o.Activations, "activations", modeNames)
+	choice(f, &o.Weights.Type, "weights", formatNames)
 	positive(f, "block", &o.Weights.Block)
-	choice(f, &o.Weights.Storage, "storage", names(plan.Storages, func(s plan.Storage) string { return string(s) }))
+	choice(f, &o.Weights.Storage, "storage", storageNames)
 	positive(f, "accuracy-level", &o.Weights.AccuracyLevel)
 	choice(f, &o.Rounding, "rounding", names(quantize.Roundings, func(r quantize.Rounding) string { return r.Name }))
 	choice(f, &o.Equalize, "equalize", names(plan.Equalizes, func(e plan.Equalize) string { return string(e) }))
@@ -230,7 +229,7 @@ func (j *quantizeJob) run(ctx context.Context, args []string) error {
 	j.result, err = zqonnx.Quantize(ctx, j.in.model, j.options)
 	nothing := errors.Is(err, zqonnx.ErrNothing)
 	if err != nil && !nothing {
-		return j.named(err)
+		return j.in.named(err)
 	}
 	if j.dryRun {
 		if err := writePlanTable(j.env.stdout, terminalWidth(j.env.stdout), j.result.Plan); err != nil {
@@ -273,15 +272,6 @@ func (j *quantizeJob) tell(err error) error {
 		}
 	}
 	return err
-}
-
-// named puts the model's name in front of an error that does not name a file of its own.
-func (j *quantizeJob) named(err error) error {
-	var inData *data.Error
-	if errors.As(err, &inData) || errors.Is(err, data.ErrBadOption) || errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	return fmt.Errorf("%s: %w", j.in.file.Path, err)
 }
 
 // prepare checks everything that can be known before the work.
@@ -507,7 +497,7 @@ func (j *quantizeJob) emitted() (*onnx.Model, error) {
 	}
 	m, err := carrier.Pack(j.result.Model)
 	if errors.Is(err, onnx.ErrBadModel) {
-		return nil, j.named(err)
+		return nil, j.in.named(err)
 	}
 	return m, as(errUsage, err)
 }
@@ -530,7 +520,7 @@ func (j *quantizeJob) deliver(ctx context.Context) error {
 		return refused
 	}
 	if errors.Is(err, onnx.ErrBadModel) { // the input, which is read meanwhile
-		return j.named(err)
+		return j.in.named(err)
 	}
 	if err != nil {
 		return as(errNotWritten, fmt.Errorf("%s cannot be written: %w", j.out, plainError(err)))

@@ -35,7 +35,7 @@ func (s *searchFlags) define(f *pflag.FlagSet) {
 		return nil
 	})
 	define(f, "target-size", func(v string) (err error) { s.size, err = parseSize(v); return err })
-	choice(f, &s.metric, "metric", names(metric.Metrics, func(m metric.Metric) string { return m.Name }))
+	choice(f, &s.metric, "metric", metricNames)
 	define(f, "metric-cmd", func(v string) error {
 		if !strings.Contains(v, search.Placeholder) {
 			return fmt.Errorf("%q has no %s, which stands for the model to score", v, search.Placeholder)

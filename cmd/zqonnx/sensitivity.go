@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/csv"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -19,8 +18,6 @@ import (
 	"github.com/zqonnx/zqonnx/data"
 	"github.com/zqonnx/zqonnx/internal/termtext"
 	"github.com/zqonnx/zqonnx/metric"
-	"github.com/zqonnx/zqonnx/plan"
-	"github.com/zqonnx/zqonnx/quantize"
 	"github.com/zqonnx/zqonnx/search"
 )
 
@@ -48,7 +45,9 @@ the model is float. Nothing is taken back from what suffers.
 
 // sensitivityForms are the files that a ranking can be written to, by the ending of their names.
 var sensitivityForms = map[string]func(io.Writer, *search.Sensitivity) error{
-	".json": writeSensitivityJSON, ".csv": writeSensitivityCSV, ".md": writeSensitivityMarkdown,
+	".json": func(w io.Writer, s *search.Sensitivity) error { return writeJSON(w, s) },
+	".csv":  writeSensitivityCSV,
+	".md":   writeSensitivityMarkdown,
 }
 
 func sensitivityCommand(f *pflag.FlagSet) action {
@@ -58,9 +57,9 @@ func sensitivityCommand(f *pflag.FlagSet) action {
 	f.StringVar(&o.Calib, "calib", "", "")
 	positive(f, "calib-limit", &o.Feeding.Limit)
 	feedingFlags(f, &o.Feeding)
-	choice(f, &by, "metric", names(metric.Metrics, func(m metric.Metric) string { return m.Name }))
-	choice(f, &o.Activations, "activations", names(plan.Modes, func(m plan.Mode) string { return string(m) }))
-	choice(f, &o.Weights.Type, "weights", names(quantize.Formats, func(f quantize.Format) string { return f.Name }))
+	choice(f, &by, "metric", metricNames)
+	choice(f, &o.Activations, "activations", modeNames)
+	choice(f, &o.Weights.Type, "weights", formatNames)
 	positive(f, "block", &o.Weights.Block)
 	f.StringArrayVar(&o.Exclude, "exclude", nil, "")
 	f.VarP(&setter{set: func(v string) error {
@@ -94,7 +93,7 @@ func sensitivityCommand(f *pflag.FlagSet) action {
 			return fmt.Errorf("%s: %w; zqonnx --dry-run says why of every node", in.file.Path, err)
 		}
 		if err != nil {
-			return (&quantizeJob{in: in}).named(err)
+			return in.named(err)
 		}
 		s.Model = in.file
 		e.progress.clear()
@@ -160,13 +159,6 @@ func writeSensitivity(w io.Writer, width int, s *search.Sensitivity) error {
 		return err
 	}
 	return termtext.Table{Width: width, Indent: "  ", Right: "    rrrrr"}.Write(w, sensitivityRows(s))
-}
-
-func writeSensitivityJSON(w io.Writer, s *search.Sensitivity) error {
-	enc := json.NewEncoder(w)
-	enc.SetIndent("", " ")
-	enc.SetEscapeHTML(false)
-	return enc.Encode(s)
 }
 
 // writeSensitivityCSV writes a line a node: what each of its quantizations does to every figure.
