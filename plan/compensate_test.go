@@ -24,11 +24,7 @@ func compensable(b *builder) {
 // whole returns the SQNR of what a plan says of the weights, on samples that it was not made from.
 func whole(t *testing.T, prep *Prepared, p *Plan) float64 {
 	t.Helper()
-	program, err := engine.Compile(prep.Model, engine.Options{Semantics: engine.Literal, Threads: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	r, err := newRunner(t.Context(), prep.Model, program, samplesOf(t, prep, 12), 12, 1, nil)
+	r, err := newRunner(t.Context(), prep.Model, nil, samplesOf(t, prep, 12), 12, 1, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

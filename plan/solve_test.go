@@ -155,29 +155,7 @@ func TestSolvedIsBetterThanRounded(t *testing.T) {
 				rounding(&p.Nodes[i])
 			}
 		}
-		program, err := engine.Compile(prep.Model, engine.Options{Semantics: engine.Literal, Threads: 1})
-		if err != nil {
-			t.Fatal(err)
-		}
-		r, err := newRunner(t.Context(), prep.Model, program, samplesOf(t, prep, 12), 12, 1, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		c := change{}
-		for _, s := range Survey(prep.Model) {
-			if w := p.Node(s.Key).Weights; w != nil {
-				q, err := QuantizeSite(s, 0, w)
-				if err != nil {
-					t.Fatal(err)
-				}
-				c[engine.Edge{Node: s.Key, Input: 1}] = constantly(onnx.Of(q.Dequantize(), q.Dims...))
-			}
-		}
-		db, err := r.measure(t.Context(), c)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return db
+		return whole(t, prep, p)
 	}
 	solved := sqnr(func(*Node) {})
 	rounded := sqnr(func(n *Node) { n.Weights.Rounding, n.Weights.Solved = "rtn", nil })
