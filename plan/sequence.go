@@ -1,7 +1,6 @@
 package plan
 
 import (
-	"cmp"
 	"maps"
 	"slices"
 
@@ -270,7 +269,7 @@ func (m *planner) solveOnce(s *Site, v *pairView) error {
 
 // solveAnew finds codes, and a term where there is one, for other weights in the place of a site's.
 func (m *planner) solveAnew(s *Site, old *compensated, w []float32, solvers []*quantize.Solver) (*compensated, error) {
-	q, err := m.roundFor(s, w, old.rounding, solvers)
+	q, err := s.quantize(0, m.stored(s, old.rounding), w, solvers)
 	if err != nil || old.factors == nil {
 		return &compensated{weights: q, rounding: old.rounding}, err
 	}
@@ -280,17 +279,4 @@ func (m *planner) solveAnew(s *Site, old *compensated, w []float32, solvers []*q
 	found.weights = q
 	found.factors, err = c.Apply(q, w, len(old.factors.Scales), r, quantize.Layer{Kernel: s.kernel(0), Solvers: solvers})
 	return &found, err
-}
-
-// roundFor rounds other weights in the place of a site's.
-func (m *planner) roundFor(s *Site, w []float32, rounding string, solvers []*quantize.Solver) (*quantize.Weights, error) {
-	f := m.form(s)
-	row, _ := quantize.FormatNamed(f.Type)
-	dims, axis := s.shape(0)
-	q, err := row.Quantize(w, dims, axis, f.Block)
-	if err != nil {
-		return nil, err
-	}
-	r, _ := quantize.RoundingNamed(cmp.Or(rounding, quantize.Roundings[0].Name))
-	return q, r.Apply(q, w, quantize.Layer{Kernel: s.kernel(0), Solvers: solvers})
 }

@@ -193,11 +193,8 @@ func (m *planner) solveFor(s *Site, known []*quantize.Solver) (learned map[strin
 		if !r.Learned || m.Rounding != "" && r.Name != m.Rounding {
 			continue
 		}
-		q, err := QuantizeSite(s, 0, m.stored(s, "rtn"))
+		q, err := s.quantize(0, m.stored(s, r.Name), onnx.Data[float32](s.Weight(0).Const()), known)
 		if err != nil {
-			return nil, nil, err
-		}
-		if err := r.Apply(q, onnx.Data[float32](s.Weight(0).Const()), quantize.Layer{Kernel: s.kernel(0), Solvers: known}); err != nil {
 			return nil, nil, fmt.Errorf("weights %q: %w", s.Weight(0).Name(), err)
 		}
 		learned[r.Name] = q

@@ -248,14 +248,15 @@ func QuantizeSite(s *Site, i int, w *Weights) (*quantize.Weights, error) {
 	if w == nil {
 		w = &Weights{Form: usual, Axis: s.Axes[i], Rounding: s.Rounding()}
 	}
-	q, err := s.quantize(i, w)
+	q, err := s.quantize(i, w, onnx.Data[float32](s.Weight(i).Const()), nil)
 	if err != nil {
 		return nil, fmt.Errorf("weights %q: %w", s.Weight(i).Name(), err)
 	}
 	return q, nil
 }
 
-func (s *Site) quantize(i int, w *Weights) (*quantize.Weights, error) {
+// quantize quantizes x, the weights of operand i or others in their place, as w says. solvers are for learned roundings.
+func (s *Site) quantize(i int, w *Weights, x []float32, solvers []*quantize.Solver) (*quantize.Weights, error) {
 	dims, axis := s.shape(i)
 	if w.Axis == quantize.PerTensor {
 		axis = quantize.PerTensor
@@ -271,7 +272,6 @@ func (s *Site) quantize(i int, w *Weights) (*quantize.Weights, error) {
 		}
 		return q, w.Solved.apply(q)
 	}
-	x := onnx.Data[float32](s.Weight(i).Const())
 	q, err := format.Quantize(x, dims, axis, w.Block)
 	if err != nil {
 		return nil, err
@@ -280,5 +280,5 @@ func (s *Site) quantize(i int, w *Weights) (*quantize.Weights, error) {
 	if !ok || r.Fits != nil && !r.Fits(q) {
 		return nil, fmt.Errorf("rounding %q is not for weights of type %q in blocks of %d along axis %d", w.Rounding, w.Type, w.Block, w.Axis)
 	}
-	return q, r.Apply(q, x, quantize.Layer{Kernel: s.kernel(i)})
+	return q, r.Apply(q, x, quantize.Layer{Kernel: s.kernel(i), Solvers: solvers})
 }
