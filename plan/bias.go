@@ -22,7 +22,7 @@ func (m *planner) correctBiases() error {
 
 // correctNew corrects those that no correction is known of.
 func (m *planner) correctNew() error {
-	return m.correctThose(func(s *Site) bool { return m.correction[s] == nil })
+	return m.correctThose(func(s *Site) bool { return m.coding[s].correction == nil })
 }
 
 func (m *planner) correctThose(which func(*Site) bool) error {
@@ -63,7 +63,7 @@ func (m *planner) correctThose(which func(*Site) bool) error {
 				in, out := s.Node.Input(s.Input()), s.Node.Output(0).Name()
 				p = m.params[in].Params()
 				y, err := m.runner.program.Run(m.ctx, nil, &engine.RunOptions{
-					Known: map[string]*onnx.Tensor{in.Name(): seen(all[in.Name()])}, Override: m.simW[s], Outputs: []string{out},
+					Known: map[string]*onnx.Tensor{in.Name(): seen(all[in.Name()])}, Override: m.coding[s].change, Outputs: []string{out},
 				})
 				if err != nil {
 					return nil, err
@@ -85,7 +85,7 @@ func (m *planner) correctThose(which func(*Site) bool) error {
 			return err
 		}
 		var err error
-		if m.correction[s], err = quantize.CorrectBias(nil, a, b); err != nil {
+		if m.coding[s].correction, err = quantize.CorrectBias(nil, a, b); err != nil {
 			return err
 		}
 		m.simulateBias(s)
@@ -96,15 +96,15 @@ func (m *planner) correctThose(which func(*Site) bool) error {
 // simulateBias adds the corrected bias to what stands for the site's quantized weights. A node without a bias input has no
 // edge for it: it is judged uncorrected.
 func (m *planner) simulateBias(s *Site) {
-	t := constant(s.Node, 2)
-	if t == nil || t.Len() != len(m.correction[s]) {
+	t, k := constant(s.Node, 2), m.coding[s]
+	if t == nil || t.Len() != len(k.correction) {
 		return
 	}
 	b := append([]float32{}, onnx.Data[float32](t)...)
-	for i, c := range m.correction[s] {
+	for i, c := range k.correction {
 		b[i] += c
 	}
-	m.simW[s][engine.Edge{Node: s.Key, Input: 2}] = constantly(onnx.Of(b, t.Dims...))
+	k.change[engine.Edge{Node: s.Key, Input: 2}] = constantly(onnx.Of(b, t.Dims...))
 }
 
 func observeMean(m *quantize.ChannelMean, t *onnx.Tensor) {

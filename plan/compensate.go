@@ -97,20 +97,21 @@ func (m *planner) offer(s *Site, q *quantize.Weights, rounding string, known []*
 func (m *planner) compensate() error {
 	var sites []*Site
 	for _, s := range m.sites {
-		if !m.open(s) || m.rank(s) == 0 || m.rounding[s] == "" || m.settled[s] || !m.runner.program.Has(s.Node.Output(0).Name()) {
+		k := m.coding[s]
+		if !m.open(s) || m.rank(s) == 0 || k.rounding == "" || k.settled || !m.runner.program.Has(s.Node.Output(0).Name()) {
 			continue
 		}
-		m.settled[s] = true
-		if m.offered[s] == nil { // nothing is known of its inputs
-			q, err := QuantizeSite(s, 0, m.stored(s, m.rounding[s]))
+		k.settled = true
+		if k.offered == nil { // nothing is known of its inputs
+			q, err := QuantizeSite(s, 0, m.stored(s, k.rounding))
 			if err != nil {
 				return err
 			}
-			if m.offered[s], err = m.offer(s, q, m.rounding[s], nil); err != nil {
+			if k.offered, err = m.offer(s, q, k.rounding, nil); err != nil {
 				return err
 			}
 		}
-		if len(m.offered[s]) > 0 {
+		if len(k.offered) > 0 {
 			sites = append(sites, s)
 		}
 	}
@@ -119,12 +120,12 @@ func (m *planner) compensate() error {
 	}
 	changes := map[*Site][]change{}
 	for _, s := range sites {
-		without, err := m.rounded(s, m.rounding[s])
+		without, err := m.rounded(s, m.coding[s].rounding)
 		if err != nil {
 			return err
 		}
 		changes[s] = []change{without}
-		for _, c := range m.offered[s] {
+		for _, c := range m.coding[s].offered {
 			changes[s] = append(changes[s], m.beside(s, c))
 		}
 	}
@@ -133,15 +134,15 @@ func (m *planner) compensate() error {
 		return err
 	}
 	for _, s := range sites {
-		least := (1 - worthCompensating) * noise[s][0]
-		for i, c := range m.offered[s] {
+		k, least := m.coding[s], (1-worthCompensating)*noise[s][0]
+		for i, c := range k.offered {
 			if e := noise[s][i+1]; e < least {
 				least = e
 				c.gain = decibels(e / noise[s][0])
-				m.lowRank[s], m.simW[s] = c, changes[s][i+1]
+				k.lowRank, k.change = c, changes[s][i+1]
 			}
 		}
-		delete(m.offered, s)
+		k.offered = nil
 	}
 	return nil
 }

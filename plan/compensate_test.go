@@ -233,3 +233,35 @@ func TestStudySeesLowRankTerms(t *testing.T) {
 		t.Error("weights of another form have the old term or none")
 	}
 }
+
+// What is found beside a low-rank term is not what stands for weights without one, in another form.
+func TestPartsOfAReformWithoutLowRankTerms(t *testing.T) {
+	form := Form{Type: "uint2", Block: 32}
+	var o Options
+	prep, p := planned(t, build(compensable), func(have *Options) {
+		have.Activations, have.Equalize, have.Weights, have.Compensate, have.Rounding = ModeFloat, EqualizeNone, form, []string{"lorc"}, "rtn"
+		o = *have
+	})
+	if p.Node("MatMul_a").Weights.LowRank == nil {
+		t.Fatal("no term")
+	}
+	s, err := NewStudy(t.Context(), prep, p, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	eight, err := s.Reform(usual)
+	if err != nil {
+		t.Fatal(err)
+	}
+	parts, err := s.Parts(eight)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []*Change
+	for _, part := range parts {
+		all = append(all, part.Weights)
+	}
+	if db := measuredAlone(t, s, []*Change{Together(all...)})[0]; db < 30 {
+		t.Errorf("the parts of a plan with weights in 8 bits leave %.1f dB", db)
+	}
+}

@@ -159,14 +159,12 @@ func (e *equalisable) best() offer {
 func (m *planner) clone() *planner {
 	c := *m
 	c.scheme, c.why, c.float = maps.Clone(m.scheme), maps.Clone(m.why), maps.Clone(m.float)
-	c.params, c.guarded, c.simW = maps.Clone(m.params), maps.Clone(m.guarded), maps.Clone(m.simW)
-	c.unpaid, c.cheaper, c.correction = maps.Clone(m.unpaid), maps.Clone(m.cheaper), maps.Clone(m.correction)
-	c.methods = maps.Clone(m.methods)
-	c.rounding, c.learned, c.formed = maps.Clone(m.rounding), maps.Clone(m.learned), maps.Clone(m.formed)
+	c.params, c.methods, c.guarded = maps.Clone(m.params), maps.Clone(m.methods), maps.Clone(m.guarded)
+	c.unpaid, c.cheaper = maps.Clone(m.unpaid), maps.Clone(m.cheaper)
 	c.asked, c.coarse = maps.Clone(m.asked), maps.Clone(m.coarse)
-	c.offered, c.lowRank, c.settled = maps.Clone(m.offered), maps.Clone(m.lowRank), maps.Clone(m.settled)
-	for s, w := range c.simW {
-		c.simW[s] = maps.Clone(w) // biases are corrected in it
+	c.coding = map[*Site]*coding{}
+	for s, k := range m.coding {
+		c.coding[s] = k.clone()
 	}
 	return &c
 }
@@ -201,7 +199,7 @@ func (m *planner) scale(all []*equalisable) (undo func(), err error) {
 	}
 	for _, s := range m.sites {
 		if touched[s.Node] {
-			m.forget(s)
+			*m.coding[s] = coding{}
 		}
 	}
 	m.Program, m.stats, m.sqnr = nil, nil, map[string]float64{}

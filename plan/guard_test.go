@@ -232,8 +232,8 @@ func TestGuardMeasuresAnew(t *testing.T) {
 	a.Scale *= 4
 	m.params[v] = a
 	site := m.sites[0]
-	m.correction[site] = make([]float32, 8)
-	m.correction[site][3] = 1
+	m.coding[site].correction = make([]float32, 8)
+	m.coding[site].correction[3] = 1
 	m.simulateBias(site)
 	after := figures()
 	if len(m.sqnr) != measured+2 {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"math"
 	"path"
 	"slices"
@@ -77,25 +78,37 @@ type planner struct {
 	scheme map[*Site]Scheme
 	why    map[*onnx.Node]Reason
 	float  map[*onnx.Value]bool // tensors the guard keeps float
-	simW   map[*Site]change
 	// weightValues holds dequantized weights while a node runs, by input position.
 	weightValues map[int][]float32
 
-	cheaper    map[*Site]float64  // microseconds per-tensor dynamic would save
-	unpaid     map[*Site]Reason   // why integers would make the region of a site slower
-	sqnr       map[string]float64 // of each candidate of the guard, alone
-	guarded    map[*onnx.Value]Reason
-	correction map[*Site][]float32
-	equalised  []Equalisation                         // done to prep already
-	wishes     map[*onnx.Node]Choice                  // for single nodes
-	asked      map[*Site]Form                         // of the weights of single sites, in place of Options.Weights
-	coarse     map[*Site]Reason                       // why the guard has taken another form
-	formed     map[*Site]Form                         // that the following were found for
-	rounding   map[*Site]string                       // the best measured
-	learned    map[*Site]map[string]*quantize.Weights // codes found from data, by rounding
-	offered    map[*Site][]*compensated               // with low-rank terms that were found and not yet measured
-	lowRank    map[*Site]*compensated                 // with those that were kept
-	settled    map[*Site]bool                         // whether one was
+	cheaper   map[*Site]float64  // microseconds per-tensor dynamic would save
+	unpaid    map[*Site]Reason   // why integers would make the region of a site slower
+	sqnr      map[string]float64 // of each candidate of the guard, alone
+	guarded   map[*onnx.Value]Reason
+	equalised []Equalisation        // done to prep already
+	wishes    map[*onnx.Node]Choice // for single nodes
+	asked     map[*Site]Form        // of the weights of single sites, in place of Options.Weights
+	coarse    map[*Site]Reason      // why the guard has taken another form
+	coding    map[*Site]*coding     // of every site
+}
+
+// A coding is what was found for the weights of a site, for one form of them.
+type coding struct {
+	form       Form
+	rounding   string                       // the best measured
+	learned    map[string]*quantize.Weights // codes found from data, by rounding
+	offered    []*compensated               // with low-rank terms that were found and not yet measured
+	lowRank    *compensated                 // the one of these that was kept
+	settled    bool                         // whether that has been decided
+	correction []float32                    // of the bias
+	change     change                       // that stands for the weights; nil: not made yet
+}
+
+// clone returns a coding to go back to.
+func (k *coding) clone() *coding {
+	c := *k
+	c.change = maps.Clone(k.change) // biases are corrected in it
+	return &c
 }
 
 // Make plans a prepared model. Facts it measures and the reasons it decides by are in the plan.
@@ -143,12 +156,12 @@ func newPlanner(ctx context.Context, prep *Prepared, o Options) *planner {
 	m := &planner{
 		Options: o, ctx: ctx, prep: prep, graph: prep.Model.Graph, sites: prep.Survey(), site: map[*onnx.Node]*Site{},
 		scheme: map[*Site]Scheme{}, why: map[*onnx.Node]Reason{}, float: map[*onnx.Value]bool{},
-		params: map[*onnx.Value]Activation{}, methods: map[*onnx.Value]string{}, simW: map[*Site]change{}, weightValues: map[int][]float32{}, keys: prep.Model.Graph.Keys(),
-		cheaper: map[*Site]float64{}, unpaid: map[*Site]Reason{}, sqnr: map[string]float64{}, guarded: map[*onnx.Value]Reason{}, correction: map[*Site][]float32{}, asked: map[*Site]Form{}, coarse: map[*Site]Reason{}, formed: map[*Site]Form{}, rounding: map[*Site]string{}, learned: map[*Site]map[string]*quantize.Weights{},
-		offered: map[*Site][]*compensated{}, lowRank: map[*Site]*compensated{}, settled: map[*Site]bool{},
+		params: map[*onnx.Value]Activation{}, methods: map[*onnx.Value]string{}, weightValues: map[int][]float32{}, keys: prep.Model.Graph.Keys(),
+		cheaper: map[*Site]float64{}, unpaid: map[*Site]Reason{}, sqnr: map[string]float64{}, guarded: map[*onnx.Value]Reason{},
+		asked: map[*Site]Form{}, coarse: map[*Site]Reason{}, coding: map[*Site]*coding{},
 	}
 	for _, s := range m.sites {
-		m.site[s.Node] = s
+		m.site[s.Node], m.coding[s] = s, new(coding)
 	}
 	m.kept = prep.Existing.derived(m.Target, m.graph)
 	if o.Activations == ModeToken && o.Range.Method == "sigma" {
@@ -321,8 +334,7 @@ func (m *planner) lay() {
 	for _, s := range m.sites {
 		if m.scheme[s] == Static && !m.layout.static[s.Node] {
 			m.scheme[s] = m.fallback(s)
-			delete(m.correction, s) // it made up for the integer form
-			delete(m.simW, s)
+			m.coding[s].correction, m.coding[s].change = nil, nil // which are for the integer form
 		}
 	}
 	m.closeSmall()
@@ -502,7 +514,7 @@ func (m *planner) simulation() ([]candidate, error) {
 		if f := m.form(s); f != usual {
 			name = f.Type + " " + name
 		}
-		all = append(all, candidate{site: s, change: w, name: name, state: fmt.Sprint(m.form(s), m.rounding[s], m.correction[s])})
+		all = append(all, candidate{site: s, change: w, name: name, state: fmt.Sprint(m.form(s), m.coding[s].rounding, m.coding[s].correction)})
 		if (s.Kind == Product || s.Kind == Recurrent) && (m.scheme[s] == Token || m.scheme[s] == Dynamic) {
 			all = append(all, candidate{site: s, activation: true, change: m.dynamicChange(s, m.scheme[s]), name: "input of " + s.Key, state: string(m.scheme[s])})
 		}
@@ -578,12 +590,13 @@ func (m *planner) decided(s *Site) *Weights {
 	if s.Kept != nil {
 		return &Weights{Form: usual, Axis: s.Kept.Axis, Rounding: Keeps}
 	}
-	rounding, q, low := m.rounding[s], m.learned[s][m.rounding[s]], m.lowRank[s]
-	if low != nil {
-		rounding, q = low.rounding, low.weights
+	k := m.coding[s]
+	rounding, q := k.rounding, k.learned[k.rounding]
+	if k.lowRank != nil {
+		rounding, q = k.lowRank.rounding, k.lowRank.weights
 	}
 	w := m.stored(s, rounding)
-	w.Correction, w.LowRank = m.correction[s], low.written()
+	w.Correction, w.LowRank = k.correction, k.lowRank.written()
 	if q != nil {
 		w.Solved = newSolved(q)
 	}

@@ -27,7 +27,7 @@ func (m *planner) chooseRoundings() error {
 	for _, s := range m.sites {
 		m.refresh(s)
 		switch {
-		case m.rounding[s] != "": // chosen before the model was equalised, which did not touch it
+		case m.coding[s].rounding != "": // chosen before the model was equalised, which did not touch it
 		case !m.open(s) || m.form(s) == half || len(s.Inputs) != 1 || s.Kept != nil || s.Kind == Table || s.Weight(0).Const().Len() > largestChosen:
 		case s.Node.Graph() != m.graph:
 			inside = append(inside, s)
@@ -55,7 +55,7 @@ func (m *planner) roundings(s *Site) ([]change, error) {
 		return nil, err
 	}
 	fits := func(r quantize.Rounding) bool {
-		return (!r.Learned || m.learned[s][r.Name] != nil) && (r.Fits == nil || r.Fits(blank))
+		return (!r.Learned || m.coding[s].learned[r.Name] != nil) && (r.Fits == nil || r.Fits(blank))
 	}
 	asked := ""
 	if r, ok := quantize.RoundingNamed(m.Rounding); ok && fits(r) {
@@ -113,12 +113,12 @@ func (m *planner) chooseByModel(sites []*Site) error {
 		return err
 	}
 	for _, s := range sites {
-		m.rounding[s] = m.stored(s, "").Rounding
+		m.coding[s].rounding = m.stored(s, "").Rounding
 	}
 	best := map[*Site]float64{}
 	for i, o := range options {
 		if old, ok := best[o.site]; db[i] < metric.MaxSQNR && (!ok || db[i] > old) {
-			best[o.site], m.rounding[o.site] = db[i], o.rounding
+			best[o.site], m.coding[o.site].rounding = db[i], o.rounding
 		}
 	}
 	return nil
@@ -148,7 +148,7 @@ func (m *planner) chooseByOutput(sites []*Site) error {
 				best = i
 			}
 		}
-		m.rounding[s] = quantize.Roundings[best].Name
+		m.coding[s].rounding = quantize.Roundings[best].Name
 	}
 	return nil
 }

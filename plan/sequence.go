@@ -49,8 +49,9 @@ func (m *planner) solveInSequence() error {
 		if err := m.observePairs(st, sequences); err != nil {
 			return err
 		}
-		back := m.clone()
+		back := map[*Site]*coding{}
 		for _, s := range st.sites {
+			back[s] = m.coding[s].clone()
 			if err := m.solveOnce(s, st.of[s]); err != nil {
 				return err
 			}
@@ -60,7 +61,7 @@ func (m *planner) solveInSequence() error {
 			return err
 		}
 		if whole < best {
-			m.learned, m.lowRank, m.simW, m.correction = back.learned, back.lowRank, back.simW, back.correction
+			maps.Copy(m.coding, back)
 			continue
 		}
 		best = whole
@@ -90,7 +91,8 @@ func (m *planner) stages() []*stage {
 	byInput := map[string]*stage{}
 	var stages []*stage
 	for _, s := range m.sites {
-		if !m.open(s) || m.learned[s][m.rounding[s]] == nil && m.lowRank[s] == nil || users[s.Weight(0)] > 1 || s.Node.Graph() != m.graph {
+		k := m.coding[s]
+		if !m.open(s) || k.learned[k.rounding] == nil && k.lowRank == nil || users[s.Weight(0)] > 1 || s.Node.Graph() != m.graph {
 			continue
 		}
 		view, ok := viewOf(s)
@@ -188,10 +190,10 @@ func (v *pairView) observe(float, quantized *onnx.Tensor, limit int) error {
 
 // solveOnce rounds the weights of one layer for the inputs seen; where that is no better for them than what is there, they stay.
 func (m *planner) solveOnce(s *Site, v *pairView) error {
-	name := m.rounding[s]
-	old := &compensated{weights: m.learned[s][name], rounding: name}
-	if low := m.lowRank[s]; low != nil {
-		old = low
+	k := m.coding[s]
+	old := k.lowRank
+	if old == nil {
+		old = &compensated{weights: k.learned[k.rounding], rounding: k.rounding}
 	}
 	w := onnx.Data[float32](s.Weight(0).Const())
 	groups := len(v.pairs)
@@ -241,13 +243,12 @@ func (m *planner) solveOnce(s *Site, v *pairView) error {
 		found = old
 	}
 	if found.factors != nil {
-		m.lowRank[s] = found
+		k.lowRank = found
 	} else {
-		learned := maps.Clone(m.learned[s])
-		learned[name] = found.weights
-		m.learned[s] = learned
+		k.learned = maps.Clone(k.learned)
+		k.learned[k.rounding] = found.weights
 	}
-	delete(m.simW, s)
+	k.change = nil
 	if _, err := m.weights(s); err != nil {
 		return err
 	}
@@ -258,9 +259,9 @@ func (m *planner) solveOnce(s *Site, v *pairView) error {
 			correction = append(correction, p.MeanError(q.Rows(values, i*each, (i+1)*each).W, q.Rows(w, i*each, (i+1)*each).W)...)
 		}
 		if !slices.ContainsFunc(correction, func(c float32) bool { return c-c != 0 }) {
-			m.correction[s] = correction
+			k.correction = correction
 		}
-		if m.correction[s] != nil {
+		if k.correction != nil {
 			m.simulateBias(s)
 		}
 	}

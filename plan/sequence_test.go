@@ -65,7 +65,7 @@ func TestSolveInSequence(t *testing.T) {
 				t.Errorf("%.2f dB before, %.2f after", before, after)
 			}
 			for _, s := range m.sites {
-				q := m.learned[s][m.rounding[s]]
+				q := m.coding[s].learned[m.coding[s].rounding]
 				if q == nil {
 					continue
 				}

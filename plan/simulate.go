@@ -62,37 +62,23 @@ func roundTrip(dst, x []float32, p quantize.Params, codes *[]uint8) {
 // weights returns the change that stands for the quantized weights of a site, made once.
 func (m *planner) weights(s *Site) (change, error) {
 	m.refresh(s)
-	if c, ok := m.simW[s]; ok {
-		return c, nil
-	}
-	var c change
+	k := m.coding[s]
 	var err error
-	if l := m.lowRank[s]; l != nil {
-		c = m.beside(s, l)
-	} else {
-		c, err = m.rounded(s, m.rounding[s])
+	switch {
+	case k.change != nil:
+	case k.lowRank != nil:
+		k.change = m.beside(s, k.lowRank)
+	default:
+		k.change, err = m.rounded(s, k.rounding)
 	}
-	m.simW[s] = c
-	return c, err
+	return k.change, err
 }
 
 // refresh forgets what was found for a site's weights in another form than they are to have now.
 func (m *planner) refresh(s *Site) {
-	if f := m.form(s); m.formed[s] != f {
-		m.formed[s] = f
-		m.forget(s)
+	if f := m.form(s); m.coding[s].form != f {
+		*m.coding[s] = coding{form: f}
 	}
-}
-
-// forget lets a site's weights be rounded anew.
-func (m *planner) forget(s *Site) {
-	delete(m.rounding, s)
-	delete(m.learned, s)
-	delete(m.offered, s)
-	delete(m.lowRank, s)
-	delete(m.settled, s)
-	delete(m.simW, s)
-	delete(m.correction, s)
 }
 
 // stored returns how a site's weights are written down in a rounding; "" is the one where nothing was measured.
@@ -120,7 +106,7 @@ func (m *planner) rounded(s *Site, rounding string) (change, error) {
 			c[engine.Edge{Node: s.Key, Input: in}] = constantly(onnx.Of(x, s.Weight(i).Const().Dims...))
 			continue
 		}
-		q := m.learned[s][rounding]
+		q := m.coding[s].learned[rounding]
 		if q == nil {
 			var err error
 			if q, err = QuantizeSite(s, i, m.stored(s, rounding)); err != nil {

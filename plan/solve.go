@@ -30,7 +30,7 @@ type solvable struct {
 }
 
 // solve finds the learned roundings of the weights of Convs and products from what their inputs look like in the calibration
-// data: their codes stand in m.learned. (Layer by layer, without labels, as ZeroQuant's distillation: 2206.01861 §4.3.)
+// data: their codes stand in the sites' codings. (Layer by layer, without labels, as ZeroQuant's distillation: 2206.01861 §4.3.)
 func (m *planner) solve(sites []*Site) error {
 	if m.Calibration == nil {
 		return nil
@@ -112,7 +112,6 @@ func (m *planner) solveAtOnce(all []*solvable) error {
 	// Each on its own, so that the number of threads cannot be seen in the result.
 	work, errs := make(chan *solvable), make([]error, cmp.Or(m.Threads, runtime.GOMAXPROCS(0)))
 	var group sync.WaitGroup
-	var lock sync.Mutex
 	for i := range errs {
 		group.Go(func() {
 			for w := range work {
@@ -126,11 +125,9 @@ func (m *planner) solveAtOnce(all []*solvable) error {
 				if err != nil && errs[i] == nil {
 					errs[i] = err
 				}
-				lock.Lock()
 				for _, s := range w.sites {
-					m.learned[s], m.offered[s] = learned, offered
+					m.coding[s].learned, m.coding[s].offered = learned, offered
 				}
-				lock.Unlock()
 			}
 		})
 	}

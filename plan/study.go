@@ -93,23 +93,24 @@ func (m *planner) takeOverWeights(s *Site, d *Node) error {
 	if err := d.check(); err != nil {
 		return fmt.Errorf("node %q: %w", d.Key, err)
 	}
-	m.scheme[s], m.asked[s], m.rounding[s], m.correction[s] = d.Scheme, w.Form, w.Rounding, w.Correction
-	m.formed[s] = m.form(s)
+	m.scheme[s], m.asked[s] = d.Scheme, w.Form
+	k := &coding{form: m.form(s), rounding: w.Rounding, correction: w.Correction, settled: true}
+	m.coding[s] = k
 	if w.Solved != nil {
 		q, err := QuantizeSite(s, 0, w)
 		if err != nil {
 			return err
 		}
-		m.learned[s] = map[string]*quantize.Weights{w.Rounding: q}
+		k.learned = map[string]*quantize.Weights{w.Rounding: q}
 	}
-	delete(m.simW, s)
-	if m.lowRank[s], m.settled[s] = nil, true; w.LowRank != nil {
-		n, k, _ := m.learned[s][w.Rounding].Shape()
-		f, err := w.LowRank.Factors(k, n)
+	if w.LowRank != nil {
+		q := k.learned[w.Rounding]
+		rows, columns, _ := q.Shape()
+		f, err := w.LowRank.Factors(columns, rows)
 		if err != nil {
 			return err
 		}
-		m.lowRank[s] = &compensated{weights: m.learned[s][w.Rounding], factors: f, method: w.LowRank.Method, rounding: w.Rounding, gain: w.LowRank.Gain}
+		k.lowRank = &compensated{weights: q, factors: f, method: w.LowRank.Method, rounding: w.Rounding, gain: w.LowRank.Gain}
 	}
 	if _, err := m.weights(s); err != nil {
 		return err
@@ -195,7 +196,7 @@ func (s *Study) Parts(p *Plan) ([]Part, error) {
 			if err := m.takeOverWeights(site, d); err != nil {
 				return nil, err
 			}
-			part.Weights = &Change{m.simW[site]}
+			part.Weights = &Change{m.coding[site].change}
 		}
 		c := change{}
 		if m.layout != nil {
