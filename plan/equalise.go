@@ -115,11 +115,7 @@ func (m *planner) equalise() error {
 	if len(worth(worthScaling[0])) == 0 {
 		return nil
 	}
-	candidates, err := m.simulation()
-	if err != nil {
-		return err
-	}
-	before, err := m.measureAll(candidates)
+	before, err := m.wholeSQNR()
 	if err != nil {
 		return err
 	}
@@ -134,10 +130,7 @@ func (m *planner) equalise() error {
 		if err != nil {
 			return err
 		}
-		if candidates, err = m.simulation(); err != nil {
-			return err
-		}
-		after, err := m.measureAll(candidates)
+		after, err := m.wholeSQNR()
 		if err != nil {
 			return err
 		}

@@ -141,6 +141,15 @@ func (m *planner) release(c candidate, why Reason) {
 	}
 }
 
+// wholeSQNR measures all current decisions together.
+func (m *planner) wholeSQNR() (float64, error) {
+	all, err := m.simulation()
+	if err != nil {
+		return 0, err
+	}
+	return m.measureAll(all)
+}
+
 func (m *planner) measureAll(all []candidate) (float64, error) {
 	return m.runner.measure(m.ctx, together(all))
 }
@@ -190,11 +199,7 @@ func (m *planner) economise() error {
 	if m.runner == nil || len(m.cheaper) == 0 {
 		return nil
 	}
-	all, err := m.simulation()
-	if err != nil {
-		return err
-	}
-	whole, err := m.measureAll(all)
+	whole, err := m.wholeSQNR()
 	if err != nil {
 		return err
 	}

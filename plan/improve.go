@@ -32,11 +32,7 @@ func (m *planner) improve(whole float64) error {
 		if err := m.settle(); err != nil {
 			return err
 		}
-		all, err := m.simulation()
-		if err != nil {
-			return err
-		}
-		after, err := m.measureAll(all)
+		after, err := m.wholeSQNR()
 		if err != nil {
 			return err
 		}

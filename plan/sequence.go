@@ -69,7 +69,7 @@ func (m *planner) solveInSequence() error {
 	return nil
 }
 
-// typicalSQNR measures all current decisions together.
+// typicalSQNR measures all current decisions together, as runner.typical does.
 func (m *planner) typicalSQNR() (float64, error) {
 	all, err := m.simulation()
 	if err != nil {
