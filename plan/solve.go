@@ -57,6 +57,9 @@ func (m *planner) solve(sites []*Site) error {
 		}
 		w.sites, w.sources = append(w.sites, s), append(w.sources, bySource[key])
 	}
+	if r, _ := quantize.RoundingNamed(m.Rounding); m.Rounding != "" && !r.Learned { // nothing is learned but low-rank terms
+		all = slices.DeleteFunc(all, func(w *solvable) bool { return m.rank(w.sites[0]) == 0 })
+	}
 	for len(all) > 0 {
 		n, bytes := 0, 0
 		for n < len(all) && (n == 0 || bytes < maxGrams) {
