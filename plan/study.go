@@ -19,6 +19,7 @@ type Study struct {
 
 // NewStudy makes ready to study a plan of a prepared model. Options are those that the plan was made with; they must have samples.
 func NewStudy(ctx context.Context, prep *Prepared, p *Plan, o Options) (*Study, error) {
+	o.Equalize = EqualizeNone // but for what the plan says
 	private := *prep
 	if len(p.Equalised) > 0 {
 		private.Model = prep.Model.Clone() // whose constants are scaled
