@@ -424,9 +424,8 @@ func (m *planner) tryScales(all []*equalisable) error {
 		sites = append(sites, e.sites...)
 	}
 	n := m.affordable(float64(offers), 1, min(roundingTrials, len(m.runner.trials)))
-	for k := range n {
+	for k, t := range some(m.runner.trials, n) {
 		m.Progress("equalising", k, n)
-		t := m.runner.trials[k*len(m.runner.trials)/n]
 		values, err := m.runner.program.Run(m.ctx, t.feeds, &engine.RunOptions{Outputs: watched(sites)})
 		if err != nil {
 			return err

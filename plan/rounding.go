@@ -154,9 +154,9 @@ func (m *planner) chooseByOutput(sites []*Site) error {
 }
 
 // some returns up to n of all, evenly spaced.
-func some(all []trial, n int) []trial {
+func some[T any](all []T, n int) []T {
 	n = min(n, len(all))
-	taken := make([]trial, n)
+	taken := make([]T, n)
 	for i := range taken {
 		taken[i] = all[i*len(all)/n]
 	}

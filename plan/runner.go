@@ -145,8 +145,7 @@ func (r *runner) measureEach(ctx context.Context, changes []change, trials int, 
 
 // runEach runs the model under each change alone, as measureEach does, and hands over the outputs.
 func (r *runner) runEach(ctx context.Context, changes []change, trials int, progress func(done int), observe func(i int, t trial, out map[string]*onnx.Tensor) error) error {
-	for k := range trials {
-		t := r.trials[k*len(r.trials)/trials]
+	for k, t := range some(r.trials, trials) {
 		var snapshot *engine.Snapshot
 		if len(changes) > 1 {
 			snapshot = &engine.Snapshot{MaxBytes: maxSnapshot}

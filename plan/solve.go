@@ -276,20 +276,14 @@ func (m *planner) gather(all []*solvable) error {
 // learnFrom returns the sequences of the calibration data that roundings are learned from: not those that they are judged by,
 // where there are enough others. As many are taken as can be run so many times each, but the least.
 func (m *planner) learnFrom(runs float64, least int) []int {
-	n := m.Calibration.Len()
 	held := m.heldBack()
 	var free []int
-	for i := range n {
+	for i := range m.Calibration.Len() {
 		if !slices.Contains(held, i) {
 			free = append(free, i)
 		}
 	}
-	most := m.affordable(runs, min(least, len(free)), len(free))
-	var taken []int
-	for i := range most {
-		taken = append(taken, free[i*len(free)/most])
-	}
-	return taken
+	return some(free, m.affordable(runs, min(least, len(free)), len(free)))
 }
 
 // heldBack returns the sequences of the calibration data that nothing is learned from: those that are judged by. Where there are few
