@@ -43,8 +43,10 @@ func viewOf(s *Site) (v inputView, ok bool) {
 // bytes is what the Grams of the view take.
 func (v *inputView) bytes() int { return v.groups * v.columns * (v.columns + 1) * 8 }
 
-// limit is the number of rows that are looked at in all.
-func (v *inputView) limit() int { return max(leastRows, rowsPerInput*v.columns) }
+// limit is the number of rows that are looked at in each of so many runs.
+func (v *inputView) limit(runs int) int {
+	return (max(leastRows, rowsPerInput*v.columns) + runs - 1) / runs
+}
 
 // observe adds up to limit evenly spaced rows of input x of node n to the Grams of its groups.
 func (v *inputView) observe(grams []*quantize.Gram, n *onnx.Node, x *onnx.Tensor, limit int, scratch *[]float32) error {

@@ -133,10 +133,7 @@ func (m *planner) observePairs(st *stage, sequences []int) error {
 	}
 	want := []string{st.input}
 	for _, k := range sequences {
-		steps := 0
-		for range m.Calibration.Sequence(k) {
-			steps++
-		}
+		runs := len(sequences) * len(slices.Collect(m.Calibration.Sequence(k)))
 		err := m.Calibration.Run(k, 0, func(_ *data.Sample, feeds map[string]*onnx.Tensor) (map[string]*onnx.Tensor, error) {
 			float, err := m.runner.program.Run(m.ctx, feeds, &engine.RunOptions{Outputs: append(m.Calibration.States(), st.input)})
 			if err != nil {
@@ -147,8 +144,7 @@ func (m *planner) observePairs(st *stage, sequences []int) error {
 				return nil, err
 			}
 			for _, v := range st.views {
-				limit := (v.view.limit() + len(sequences)*steps - 1) / (len(sequences) * steps)
-				if err := v.observe(float[st.input], quantized[st.input], limit); err != nil {
+				if err := v.observe(float[st.input], quantized[st.input], v.view.limit(runs)); err != nil {
 					return nil, err
 				}
 			}
@@ -163,9 +159,7 @@ func (m *planner) observePairs(st *stage, sequences []int) error {
 
 // observe adds rows of the stage's tensor in both networks.
 func (v *pairView) observe(float, quantized *onnx.Tensor, limit int) error {
-	if v.seen != nil {
-		quantized = v.seen(quantized)
-	}
+	quantized = v.seen(quantized)
 	k := v.view.columns
 	var scratch []float32
 	both := make([][]float32, v.view.groups)

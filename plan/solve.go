@@ -19,7 +19,7 @@ type source struct {
 	input   *onnx.Value
 	view    inputView
 	centred bool                            // the layer's bias makes up for the mean of its error
-	seen    func(*onnx.Tensor) *onnx.Tensor // the input as it is when quantized; nil: float
+	seen    func(*onnx.Tensor) *onnx.Tensor // returns the float input as the layers see it
 	grams   []*quantize.Gram
 }
 
@@ -78,7 +78,7 @@ func (m *planner) solve(sites []*Site) error {
 
 // source returns what site s sees.
 func (m *planner) source(s *Site, view inputView) *source {
-	src := &source{node: s.Node, input: s.Node.Input(s.Input()), view: view}
+	src := &source{node: s.Node, input: s.Node.Input(s.Input()), view: view, seen: func(x *onnx.Tensor) *onnx.Tensor { return x }}
 	switch {
 	case m.layout != nil && m.layout.static[s.Node]:
 		src.centred = s.Node.Is("Conv", "Gemm")
@@ -232,16 +232,11 @@ func (m *planner) gather(all []*solvable) error {
 	var failed error
 	var scratch []float32
 	taps := map[string]func(*onnx.Tensor){}
-	steps := 1
+	runs := 0 // of all samples, if the other sequences are as long
 	for name, sources := range inputs {
 		taps[name] = func(x *onnx.Tensor) {
 			for _, src := range sources {
-				seen := x
-				if src.seen != nil {
-					seen = src.seen(x)
-				}
-				limit := (src.view.limit() + len(sequences)*steps - 1) / (len(sequences) * steps)
-				if err := src.view.observe(src.grams, src.node, seen, limit, &scratch); err != nil && failed == nil {
+				if err := src.view.observe(src.grams, src.node, src.seen(x), src.view.limit(runs), &scratch); err != nil && failed == nil {
 					failed = fmt.Errorf("node %q: %w", m.keys[src.node], err)
 				}
 			}
@@ -249,10 +244,7 @@ func (m *planner) gather(all []*solvable) error {
 	}
 	for i, k := range sequences {
 		m.Progress("looking at inputs", i, len(sequences))
-		steps = 0
-		for range m.Calibration.Sequence(k) {
-			steps++
-		}
+		runs = len(sequences) * len(slices.Collect(m.Calibration.Sequence(k)))
 		err := m.Calibration.Run(k, 0, func(_ *data.Sample, feeds map[string]*onnx.Tensor) (map[string]*onnx.Tensor, error) {
 			outputs, err := m.runner.program.Run(m.ctx, feeds, &engine.RunOptions{Tap: taps, Outputs: m.Calibration.States()})
 			return outputs, cmp.Or(err, failed)
