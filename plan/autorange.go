@@ -145,7 +145,7 @@ func (c *contest) best(rounded, clipped float64) quantize.Candidate {
 
 // clip cuts off what is beyond the outermost codes.
 func clip(p quantize.Params) fake {
-	lo, hi := float32(-p.ZeroPoint)*p.Scale, float32(255-p.ZeroPoint)*p.Scale
+	lo, hi := ends(p)
 	return func(dst, x []float32, _ int) {
 		for i, v := range x {
 			dst[i] = min(max(v, lo), hi)

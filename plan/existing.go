@@ -353,11 +353,8 @@ func activationOf(p quantize.Params, t onnx.DataType) Activation {
 	if t == onnx.Int8 {
 		p.ZeroPoint += 128
 	}
-	a := Activation{Type: "uint8", Scale: p.Scale, ZeroPoint: p.ZeroPoint}
-	for i, code := range []int32{0, 255} {
-		a.Range[i] = float32(float32(code-p.ZeroPoint) * p.Scale)
-	}
-	return a
+	lo, hi := ends(p)
+	return Activation{Type: "uint8", Scale: p.Scale, ZeroPoint: p.ZeroPoint, Range: [2]float32{lo, hi}}
 }
 
 // offer notes the parameters of codes that stay: who computes what is turned to them, or takes what comes from them, needs no

@@ -22,7 +22,7 @@ type Given struct {
 // givenMethod is the method of such parameters in a plan.
 const givenMethod = "given"
 
-// given returns the parameters of a family that the user knows, if it has a tensor of that kind; lo and hi are what calibration found.
+// given returns the parameters of a family that the user knows, if it has such a tensor.
 func (m *planner) given(f *family) (Given, bool) {
 	for _, v := range slices.Concat(f.sources, f.tensors) {
 		if g, ok := m.Given[v.Name()]; ok {
@@ -36,7 +36,7 @@ func (m *planner) given(f *family) (Given, bool) {
 func (g Given) givenTo(f *family, lo, hi float32) (Activation, error) {
 	name := f.sources[0].Name()
 	if p := g.Params; p != nil {
-		lo, hi = float32(-p.ZeroPoint)*p.Scale, float32(255-p.ZeroPoint)*p.Scale
+		lo, hi = ends(*p)
 		switch {
 		case f.floor && p.ZeroPoint != 0:
 			return Activation{}, fmt.Errorf("%w: tensor %q: a Relu or Clip is part of its codes, which need the zero point 0, not %d", ErrChoice, name, p.ZeroPoint)

@@ -89,6 +89,11 @@ func (a Activation) Params() quantize.Params {
 	return quantize.Params{Scale: a.Scale, ZeroPoint: a.ZeroPoint}
 }
 
+// ends returns the values of the first and the last code of uint8.
+func ends(p quantize.Params) (lo, hi float32) {
+	return float32(-p.ZeroPoint) * p.Scale, float32(255-p.ZeroPoint) * p.Scale
+}
+
 // A Reason says why a node has its scheme. IDs are stable and listed in the documentation.
 type Reason struct {
 	ID      string             `json:"id"`

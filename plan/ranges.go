@@ -118,7 +118,7 @@ func (f *family) activation(method string, lo, hi float32) Activation {
 		hi = min(hi, f.bound)
 	}
 	p := quantize.Uint8.Params(lo, hi)
-	if over := float32(255-p.ZeroPoint) * p.Scale; f.bound > 0 && over > f.bound {
+	if _, last := ends(p); f.bound > 0 && last > f.bound {
 		p.Scale = nextBelow(p.Scale) // else the largest code lies an ulp outside the Clip, and nothing fuses
 	}
 	return Activation{Type: "uint8", Method: method, Scale: p.Scale, ZeroPoint: p.ZeroPoint, Range: [2]float32{lo, hi}}
