@@ -40,8 +40,8 @@ const absent = -1
 func makeGatherBlockQuantized(_ *builder, n *onnx.Node) (kernel, error) {
 	g := &gatherBlocks{gatherAxis: n.Int("gather_axis", 0), quantize: n.Int("quantize_axis", 1), bits: n.Int("bits", 4)}
 	g.q.block = n.Int("block_size", 128)
-	if b := g.q.block; b < 16 || b&(b-1) != 0 {
-		return nil, fmt.Errorf("block_size %d is no power of two from 16 on: %w", b, onnx.ErrBadModel)
+	if !isBlock(g.q.block) {
+		return nil, fmt.Errorf("block_size %d is no power of two from 16 on: %w", g.q.block, onnx.ErrBadModel)
 	}
 	g.body = g.work
 	return g.run, nil
@@ -58,8 +58,7 @@ func (g *gatherBlocks) run(r *run) error {
 	g.none, g.elem = 0, data.Type
 	perByte := int64(1)
 	if data.Type == onnx.Uint8 {
-		var ok bool
-		if g.elem, ok = map[int64]onnx.DataType{2: onnx.Uint2, 4: onnx.Uint4, 8: onnx.Uint8}[g.bits]; !ok {
+		if g.elem = uintOf[g.bits]; g.elem == onnx.Undefined {
 			return fmt.Errorf("%d bits; 2, 4 and 8 are there: %w", g.bits, ErrUnsupported)
 		}
 		if gather != 0 || int(g.q.axis) != data.Rank()-1 || data.Rank() < 2 {

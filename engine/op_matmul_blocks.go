@@ -193,17 +193,23 @@ func makeMatMulNBits(b *builder, n *onnx.Node) (kernel, error) {
 	return func(r *run) error { return p.run(r, r.in(5)) }, nil
 }
 
+// isBlock reports whether ONNX Runtime takes weights in blocks of this length.
+func isBlock(length int64) bool { return length >= 16 && length&(length-1) == 0 }
+
+// uintOf has the types of codes of 2, 4 and 8 bits.
+var uintOf = map[int64]onnx.DataType{2: onnx.Uint2, 4: onnx.Uint4, 8: onnx.Uint8}
+
 // nBits says how MatMulNBits stores weights: codes [N, ⌈K/block⌉, block·bits/8] with the first code in the lowest bits, zero
 // points packed likewise, each column in whole bytes.
 type nBits struct{ k, n, block, bits int64 }
 
 func (f nBits) check() error {
 	switch {
-	case f.bits != 2 && f.bits != 4 && f.bits != 8:
+	case uintOf[f.bits] == onnx.Undefined:
 		return fmt.Errorf("%d bits; 2, 4 and 8 are there: %w", f.bits, ErrUnsupported)
 	case f.k <= 0 || f.n <= 0 || f.k > 1<<31 || f.n > 1<<31:
 		return fmt.Errorf("K = %d, N = %d: %w", f.k, f.n, onnx.ErrBadModel)
-	case f.block < 16 || f.block&(f.block-1) != 0 || f.block > 1<<20:
+	case !isBlock(f.block) || f.block > 1<<20:
 		return fmt.Errorf("block_size %d is no power of two from 16 on: %w", f.block, onnx.ErrBadModel)
 	}
 	return nil

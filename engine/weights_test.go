@@ -108,7 +108,7 @@ func filledBytes(bits int64, seed uint32, dims ...int64) *onnx.Tensor {
 	packed := append([]int64{}, dims...)
 	packed[len(dims)-1] = (last*bits + 7) / 8
 	t := onnx.Zeros(onnx.Uint8, packed...)
-	dt := map[int64]onnx.DataType{2: onnx.Uint2, 4: onnx.Uint4, 8: onnx.Uint8}[bits]
+	dt := uintOf[bits]
 	for i, v := range fill(onnx.NumElements(dims), seed) {
 		row := t.Bytes()[int64(i)/last*packed[len(dims)-1]:]
 		setCode(dt, row, i%int(last), int32(v>>(32-bits)))
@@ -261,14 +261,7 @@ func TestWeightsRefused(t *testing.T) {
 			inputs: []*onnx.Tensor{filledFloats(5, 1, 2, 40), filledBytes(4, 1, 3, 2, 32), filledFloats(2, 1, 3, 2), filledBytes(4, 3, 3, 2)},
 		}
 	}
-	if _, err := good().try(1); err != nil {
-		t.Fatal(err)
-	}
-	for _, c := range []struct {
-		name  string
-		spoil func(c *singleNode)
-		is    error
-	}{
+	checkRefused(t, good, []spoiled{
 		{"no scales", func(c *singleNode) { c.inputs = c.inputs[:2] }, onnx.ErrBadModel},
 		{"too few codes", func(c *singleNode) { c.inputs[1] = filledBytes(4, 1, 3, 1, 32) }, onnx.ErrBadModel},
 		{"codes of int8", func(c *singleNode) { c.inputs[1] = filledCodes(onnx.Int8, 1, 3, 2, 16) }, onnx.ErrBadModel},
@@ -284,7 +277,22 @@ func TestWeightsRefused(t *testing.T) {
 		{"float zero points of 8 bits", func(c *singleNode) {
 			c.attrs[2], c.inputs[1], c.inputs[3] = onnx.AttrI("bits", 8), filledBytes(8, 1, 3, 2, 32), filledFloats(3, 1, 3, 2)
 		}, onnx.ErrBadModel},
-	} {
+	})
+}
+
+// spoiled is a change to a node that runs, and the error that it brings.
+type spoiled struct {
+	name  string
+	spoil func(c *singleNode)
+	is    error
+}
+
+func checkRefused(t *testing.T, good func() singleNode, cases []spoiled) {
+	t.Helper()
+	if _, err := good().try(1); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range cases {
 		n := good()
 		c.spoil(&n)
 		if _, err := n.try(1); !errors.Is(err, c.is) {
@@ -300,14 +308,7 @@ func TestGatherBlockQuantizedRefused(t *testing.T) {
 			inputs: []*onnx.Tensor{filledBytes(4, 1, 5, 40), onnx.Of([]int64{1, 2}), filledFloats(2, 1, 5, 3), filledBytes(4, 3, 5, 3)},
 		}
 	}
-	if _, err := good().try(1); err != nil {
-		t.Fatal(err)
-	}
-	for _, c := range []struct {
-		name  string
-		spoil func(c *singleNode)
-		is    error
-	}{
+	checkRefused(t, good, []spoiled{
 		{"no scales", func(c *singleNode) { c.inputs = c.inputs[:2] }, onnx.ErrBadModel},
 		{"too few scales", func(c *singleNode) { c.inputs[2] = filledFloats(2, 1, 5, 2) }, onnx.ErrBadModel},
 		{"scales of another rank", func(c *singleNode) { c.inputs[2] = filledFloats(2, 1, 15) }, ErrUnsupported},
@@ -321,13 +322,7 @@ func TestGatherBlockQuantizedRefused(t *testing.T) {
 			c.attrs = append(c.attrs, onnx.AttrI("gather_axis", 1), onnx.AttrI("quantize_axis", 2))
 			c.inputs = []*onnx.Tensor{onnx.Zeros(onnx.Uint4, 1<<40, 3, 0), c.inputs[1], onnx.Zeros(onnx.Float32, 1<<40, 3, 0)}
 		}, ErrUnsupported},
-	} {
-		n := good()
-		c.spoil(&n)
-		if _, err := n.try(1); !errors.Is(err, c.is) {
-			t.Errorf("%s: %v", c.name, err)
-		}
-	}
+	})
 }
 
 // TestWeightsInHalfPrecision: activations and scales of float16 give the rounded result of the same in float32.
@@ -363,7 +358,7 @@ func TestWeightsAsDequantized(t *testing.T) {
 		m, n := rapid.Int64Range(0, 9).Draw(t, "m"), rapid.Int64Range(1, 60).Draw(t, "n")
 		k := block * rapid.Int64Range(1, 3).Draw(t, "blocks")
 		threads := rapid.IntRange(1, 3).Draw(t, "threads")
-		dt := map[int64]onnx.DataType{2: onnx.Uint2, 4: onnx.Uint4, 8: onnx.Uint8}[bits]
+		dt := uintOf[bits]
 		same := func(what string, got, want *onnx.Tensor) {
 			if d := cmp.Diff(onnx.Data[float32](want), onnx.Data[float32](got)); d != "" || !slices.Equal(want.Dims, got.Dims) {
 				t.Fatalf("%s: %v, %v: %s", what, want.Dims, got.Dims, d)
