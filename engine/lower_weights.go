@@ -30,37 +30,29 @@ func weightOnly(v *onnx.Value, g *onnx.Graph) *onnx.Node {
 		return nil
 	}
 	codes, scale, zero := d.Input(0), d.Input(1), d.Input(2)
-	shape, dt := rewrite.Shape(codes), rewrite.Elem(codes)
+	shape, dt, scales := rewrite.Shape(codes), rewrite.Elem(codes), rewrite.Shape(scale)
 	limits := codeTypes[dt]
 	if limits[1] == 0 || dt.Bits() > 8 || len(shape) != 2 || shape[0].Size < 0 || shape[1].Size < 0 || !constant(codes) {
 		return nil
 	}
-	if elem := rewrite.Elem(scale); elem != onnx.Float32 && elem != onnx.Float16 {
+	if elem := rewrite.Elem(scale); elem != onnx.Float32 && elem != onnx.Float16 || scales == nil || !constant(scale) {
 		return nil
 	}
-	block := d.Int("block_size", 0)
-	for i, p := range []*onnx.Value{scale, zero} {
-		if p == nil {
-			continue
-		}
-		s := rewrite.Shape(p)
-		fits := false
-		switch {
-		case s == nil || !constant(p) || i == 1 && rewrite.Elem(p) != dt:
-		case block > 0:
-			fits = block >= 16 && block&(block-1) == 0 && d.Attr("axis") != nil && d.Int("axis", 0) == 0 &&
-				len(s) == 2 && s[0].Size == (shape[0].Size+block-1)/block && s[1].Size == shape[1].Size
-		case len(s) == 0:
-			fits = len(rewrite.Shape(scale)) == 0
-		default:
-			fits = len(s) == 1 && s[0].Size == shape[1].Size && d.Int("axis", 1) == 1
-		}
-		if !fits {
+	fits := true // a scalar
+	if block := d.Int("block_size", 0); block > 0 {
+		fits = isBlock(block) && d.Attr("axis") != nil && d.Int("axis", 0) == 0 &&
+			len(scales) == 2 && scales[0].Size == (shape[0].Size+block-1)/block && scales[1].Size == shape[1].Size
+	} else if len(scales) > 0 {
+		fits = len(scales) == 1 && scales[0].Size == shape[1].Size && d.Int("axis", 1) == 1
+	}
+	if !fits {
+		return nil
+	}
+	if zero != nil {
+		zeros := rewrite.Shape(zero)
+		if zeros == nil || !slices.EqualFunc(zeros, scales, func(a, b onnx.Dim) bool { return a.Size == b.Size }) || rewrite.Elem(zero) != dt || !constant(zero) {
 			return nil
 		}
-	}
-	if zero != nil && len(rewrite.Shape(zero)) != len(rewrite.Shape(scale)) {
-		return nil
 	}
 	return d
 }
@@ -87,10 +79,6 @@ func becomesGemm(n *onnx.Node) bool {
 	if add == nil || !add.Is("Add") || rewrite.Rank(n.Input(0)) != 2 {
 		return false
 	}
-	other := add.Input(0)
-	if other == n.Output(0) {
-		other = add.Input(1)
-	}
-	s := rewrite.Shape(other)
+	s := rewrite.Shape(otherOperand(add, n.Output(0)))
 	return len(s) == 2 && !(s[0].Size == 1 && s[1].Size == 1)
 }
