@@ -94,7 +94,6 @@ func (p *Blocks) runFloatRow(r Region, bias []float32, s *Scratch) {
 	a := p.A[r.M0*p.LDA:][:b.k]
 	for n := r.N0; n < r.N1; n += width {
 		out := p.C[r.M0*p.LDC+n:][:min(width, r.N1-n)]
-		clear(out)
 		for k := 0; k < b.k; k += blockKBlocks {
 			kn.floatRow(kn.groups(min(blockKBlocks, b.k-k)), steps, &a[k], b.at(n/width, k), &s.panel[0])
 			if k == 0 {
@@ -241,12 +240,6 @@ func (kn *kernelBlocks) packColumn(out []uint8, lane int, codes []uint8, nibbles
 		out[(group*kn.lanes+lane)*g+i%g] |= code
 	}
 }
-
-// K returns the number of rows of B.
-func (p *PanelsBlocks) K() int { return p.k }
-
-// N returns the number of columns of B.
-func (p *PanelsBlocks) N() int { return p.n }
 
 // Kernel names the kernel that p was packed for: tile and instruction set.
 func (p *PanelsBlocks) Kernel() string { return p.kernel.name }
