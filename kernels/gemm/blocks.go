@@ -41,13 +41,17 @@ func (p *Blocks) Run(r Region, s *Scratch) {
 	}
 	switch {
 	case p.Int8:
-	case r.M1-r.M0 == 1 && kn.floatRow != nil && b.k > 0 && b.k%kn.group == 0:
+		p.runInt8(r, bias, s)
+	case r.M1-r.M0 == 1 && kn.codes.floatRow != nil && b.k > 0 && b.k%kn.group == 0:
 		p.runFloatRow(r, bias, s)
-		return
 	default:
 		p.runFloat(r, bias, s)
-		return
 	}
+}
+
+// runInt8 quantizes blocks of rows and multiplies them over all k.
+func (p *Blocks) runInt8(r Region, bias []float32, s *Scratch) {
+	b, kn := p.B, p.B.kernel
 	kn.run(r, &product[uint8, float32]{
 		k: b.k, kBlock: kn.groups(max(b.k, 1)) * kn.group, panels: b.panels, c: p.C, ldc: p.LDC, bias: bias,
 	}, &s.f32, func(m, k, rows, depth int) (*uint8, int) {
@@ -95,7 +99,7 @@ func (p *Blocks) runFloatRow(r Region, bias []float32, s *Scratch) {
 	for n := r.N0; n < r.N1; n += width {
 		out := p.C[r.M0*p.LDC+n:][:min(width, r.N1-n)]
 		for k := 0; k < b.k; k += blockKBlocks {
-			kn.floatRow(kn.groups(min(blockKBlocks, b.k-k)), steps, &a[k], b.at(n/width, k), &s.panel[0])
+			kn.codes.floatRow(kn.groups(min(blockKBlocks, b.k-k)), steps, &a[k], b.at(n/width, k), &s.panel[0])
 			if k == 0 {
 				copy(out, s.panel)
 				continue
@@ -121,7 +125,7 @@ func (p *PanelsBlocks) at(panel, k int) *uint8 {
 // dequantize makes floats of depth codes of each column of a panel, from k on, which is the first of a block.
 func (p *PanelsBlocks) dequantize(dst []float32, panel, k, depth int) {
 	if depth > 0 {
-		p.kernel.dequantize(p.kernel.groups(depth), p.kernel.group/stepBlocks, p.at(panel, k), &dst[0])
+		p.kernel.codes.dequantize(p.kernel.groups(depth), p.kernel.group/stepBlocks, p.at(panel, k), &dst[0])
 	}
 }
 
@@ -161,14 +165,18 @@ const stepBlocks = 16
 // codes of two groups of k share bytes, the first ones low.
 type kernelBlocks struct {
 	kernel[uint8, uint8, float32]
-	codeGroup            int
-	bytesA               int                                             // of a code of A
-	quantize             func(blocks, steps int, x *float32, dst *uint8) // a row of A to blocks
-	multiply4, multiply8 microBlocks
-	floats4, floats8     floatsBlocks
-	dequantize           floatsBlocks // floats4 or floats8
-	row4, row8           rowBlocks    // nil: rows have no kernel of their own
-	floatRow             rowBlocks    // row4 or row8
+	codeGroup      int
+	bytesA         int                                             // of a code of A
+	quantize       func(blocks, steps int, x *float32, dst *uint8) // a row of A to blocks
+	nibbles, bytes codesBlocks
+	codes          codesBlocks // one of the two
+}
+
+// codesBlocks is what depends on how codes of B are stored.
+type codesBlocks struct {
+	multiply   microBlocks
+	dequantize floatsBlocks
+	floatRow   rowBlocks // nil: rows have no kernel of their own
 }
 
 // rowBlocks multiplies a row of A with consecutive blocks of a panel of B in float arithmetic, from 0.
@@ -179,12 +187,12 @@ type floatsBlocks func(blocks, steps int, b *uint8, dst *float32)
 
 // sized returns the kernel for a length of blocks, and for codes of 4 or of 8 bits.
 func (kn kernelBlocks) sized(block int, nibbles bool) *kernelBlocks {
-	multiply := kn.multiply8
-	kn.group, kn.groupA, kn.groupB, kn.dequantize, kn.floatRow = block, blockHeaderA+block*kn.bytesA, blockHeaderB+block, kn.floats8, kn.row8
+	kn.codes = kn.bytes
+	kn.group, kn.groupA, kn.groupB, kn.groupBlock = block, blockHeaderA+block*kn.bytesA, blockHeaderB+block, 1<<30
 	if nibbles {
-		multiply, kn.groupB, kn.dequantize, kn.floatRow = kn.multiply4, blockHeaderB+block/2, kn.floats4, kn.row4
+		kn.codes, kn.groupB = kn.nibbles, blockHeaderB+block/2
 	}
-	kn.groupBlock = 1 << 30
+	multiply := kn.codes.multiply
 	kn.multiply = func(rows, vectors, groups int, a *uint8, lda int, b *uint8, c *float32, ldc int, _ bool, bias *float32) {
 		multiply(rows, vectors, groups, block/stepBlocks, a, lda, b, c, ldc, bias)
 	}

@@ -29,14 +29,15 @@ var (
 		goBlocks,
 		{
 			kernel:    kernel[uint8, uint8, float32]{name: "gemmBlocks_4x16_avx2", rung: cpu.AVX2, tileRows: 4, tileColumns: 16, lanes: 8},
-			codeGroup: 2, bytesA: 2, quantize: quantizeBlocks_avx2, multiply4: gemmBlocks4_4x16_avx2, multiply8: gemmBlocks8_4x16_avx2,
-			floats4: dequantizeBlocks4_16_avx2, floats8: dequantizeBlocks8_16_avx2, row4: floatRowBlocks4_16_avx2, row8: floatRowBlocks8_16_avx2,
+			codeGroup: 2, bytesA: 2, quantize: quantizeBlocks_avx2,
+			nibbles: codesBlocks{gemmBlocks4_4x16_avx2, dequantizeBlocks4_16_avx2, floatRowBlocks4_16_avx2},
+			bytes:   codesBlocks{gemmBlocks8_4x16_avx2, dequantizeBlocks8_16_avx2, floatRowBlocks8_16_avx2},
 		},
 		{
 			kernel:    kernel[uint8, uint8, float32]{name: "gemmBlocks_6x48_avx512vnni", rung: cpu.AVX512VNNI, tileRows: 6, tileColumns: 48, lanes: 16},
-			codeGroup: 4, bytesA: 1, quantize: quantizeBlocks_avx512, multiply4: gemmBlocks4_6x48_avx512vnni, multiply8: gemmBlocks8_6x48_avx512vnni,
-			floats4: dequantizeBlocks4_48_avx512vnni, floats8: dequantizeBlocks8_48_avx512vnni,
-			row4: floatRowBlocks4_48_avx512vnni, row8: floatRowBlocks8_48_avx512vnni,
+			codeGroup: 4, bytesA: 1, quantize: quantizeBlocks_avx512,
+			nibbles: codesBlocks{gemmBlocks4_6x48_avx512vnni, dequantizeBlocks4_48_avx512vnni, floatRowBlocks4_48_avx512vnni},
+			bytes:   codesBlocks{gemmBlocks8_6x48_avx512vnni, dequantizeBlocks8_48_avx512vnni, floatRowBlocks8_48_avx512vnni},
 		},
 	}
 )

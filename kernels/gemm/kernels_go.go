@@ -20,8 +20,9 @@ var (
 	}
 	goBlocks = &kernelBlocks{
 		kernel:    kernel[uint8, uint8, float32]{name: "gemmBlocks_4x8_go", rung: cpu.Go, tileRows: 4, tileColumns: 8, lanes: 4},
-		codeGroup: 4, bytesA: 1, quantize: quantizeBlocksGo, multiply4: gemmBlocks4_4x8_go, multiply8: gemmBlocks8_4x8_go,
-		floats4: dequantizeBlocks4_8_go, floats8: dequantizeBlocks8_8_go,
+		codeGroup: 4, bytesA: 1, quantize: quantizeBlocksGo,
+		nibbles: codesBlocks{multiply: gemmBlocks4_4x8_go, dequantize: dequantizeBlocks4_8_go},
+		bytes:   codesBlocks{multiply: gemmBlocks8_4x8_go, dequantize: dequantizeBlocks8_8_go},
 	}
 )
 
