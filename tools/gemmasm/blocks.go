@@ -83,34 +83,12 @@ func (k *blocks) generate() {
 		shift++
 	}
 	SHLQ(Imm(shift), bytesBlockA)
-	for i := 1; i < (k.rows+2)/3; i++ {
-		LEAQ(Mem{Base: rowsA[i-1], Index: lda, Scale: 2}, rowsA[i])
-		ADDQ(lda, rowsA[i])
-		LEAQ(Mem{Base: rowsC[i-1], Index: ldc, Scale: 2}, rowsC[i])
-		ADDQ(ldc, rowsC[i])
-	}
+	pointAtRows(k.rows)
 	if k.nibbles && k.wide() {
 		MOVL(U32(0x0f0f0f0f), reg.EAX)
 		VPBROADCASTD(reg.EAX, k.mask())
 	}
-	Load(Param("vectors"), scratch)
-	for v := k.columns; v > 1; v-- {
-		CMPQ(scratch, Imm(uint64(v)))
-		JEQ(LabelRef(fmt.Sprintf("vectors%d", v)))
-	}
-	for v := 1; v <= k.columns; v++ {
-		if v > 1 {
-			Label(fmt.Sprintf("vectors%d", v))
-		}
-		Load(Param("rows"), scratch)
-		for r := k.rows; r > 1; r-- {
-			CMPQ(scratch, Imm(uint64(r)))
-			JEQ(LabelRef(fmt.Sprintf("tile%dx%d", r, v)))
-		}
-		for r := 1; r <= k.rows; r++ {
-			k.tile(r, v)
-		}
-	}
+	eachTile(k.rows, k.columns, k.tile)
 }
 
 func (k *blocks) clear(r reg.VecPhysical) {

@@ -226,30 +226,39 @@ func (k *kernel) generate() {
 		SHLQ(Imm(2), lda)
 	}
 	SHLQ(Imm(2), ldc)
-	for i := 1; i < (k.rows+2)/3; i++ {
+	pointAtRows(k.rows)
+	eachTile(k.rows, k.columns, k.tile)
+}
+
+// pointAtRows sets the pointers to every third of rows of A and C but the first, which are loaded.
+func pointAtRows(rows int) {
+	for i := 1; i < (rows+2)/3; i++ {
 		LEAQ(Mem{Base: rowsA[i-1], Index: lda, Scale: 2}, rowsA[i])
 		ADDQ(lda, rowsA[i])
 		LEAQ(Mem{Base: rowsC[i-1], Index: ldc, Scale: 2}, rowsC[i])
 		ADDQ(ldc, rowsC[i])
 	}
+}
 
-	// The largest tile is the first to be asked for.
+// eachTile writes a jump to the size of tile that is wanted, the largest one asked for first, and all sizes. Those of several
+// rows begin with the label tile<rows>x<columns>.
+func eachTile(rows, columns int, tile func(rows, columns int)) {
 	Load(Param("vectors"), scratch)
-	for v := k.columns; v > 1; v-- {
+	for v := columns; v > 1; v-- {
 		CMPQ(scratch, Imm(uint64(v)))
 		JEQ(LabelRef(fmt.Sprintf("vectors%d", v)))
 	}
-	for v := 1; v <= k.columns; v++ {
+	for v := 1; v <= columns; v++ {
 		if v > 1 {
 			Label(fmt.Sprintf("vectors%d", v))
 		}
 		Load(Param("rows"), scratch)
-		for r := k.rows; r > 1; r-- {
+		for r := rows; r > 1; r-- {
 			CMPQ(scratch, Imm(uint64(r)))
 			JEQ(LabelRef(fmt.Sprintf("tile%dx%d", r, v)))
 		}
-		for r := 1; r <= k.rows; r++ {
-			k.tile(r, v)
+		for r := 1; r <= rows; r++ {
+			tile(r, v)
 		}
 	}
 }
