@@ -12955,8 +12955,8 @@ TEXT ·dequantizeBlocks4_48_avx512vnni(SB), NOSPLIT, $0-32
 	MOVQ         b+16(FP), SI
 	MOVQ         dst+24(FP), DI
 	MOVL         $0x0000000f, AX
-	VMOVD        AX, X2
-	VPBROADCASTD X2, Z2
+	VMOVD        AX, X0
+	VPBROADCASTD X0, Z2
 	MOVQ         R14, R9
 	IMUL3Q       $0x00000c00, R9, R9
 
@@ -16139,8 +16139,8 @@ TEXT ·dequantizeBlocks8_48_avx512vnni(SB), NOSPLIT, $0-32
 	MOVQ         b+16(FP), SI
 	MOVQ         dst+24(FP), DI
 	MOVL         $0x000000ff, AX
-	VMOVD        AX, X2
-	VPBROADCASTD X2, Z2
+	VMOVD        AX, X0
+	VPBROADCASTD X0, Z2
 	MOVQ         R14, R9
 	IMUL3Q       $0x00000c00, R9, R9
 
@@ -18267,8 +18267,8 @@ TEXT ·dequantizeBlocks4_16_avx2(SB), NOSPLIT, $0-32
 	MOVQ         b+16(FP), SI
 	MOVQ         dst+24(FP), DI
 	MOVL         $0x0000000f, AX
-	VMOVD        AX, X2
-	VPBROADCASTD X2, Y2
+	VMOVD        AX, X0
+	VPBROADCASTD X0, Y2
 	MOVQ         R14, R9
 	IMUL3Q       $0x00000400, R9, R9
 
@@ -20172,8 +20172,8 @@ TEXT ·dequantizeBlocks8_16_avx2(SB), NOSPLIT, $0-32
 	MOVQ         b+16(FP), SI
 	MOVQ         dst+24(FP), DI
 	MOVL         $0x000000ff, AX
-	VMOVD        AX, X2
-	VPBROADCASTD X2, Y2
+	VMOVD        AX, X0
+	VPBROADCASTD X0, Y2
 	MOVQ         R14, R9
 	IMUL3Q       $0x00000400, R9, R9
 

@@ -31,6 +31,9 @@ func (k *blocks) free(i int) reg.VecPhysical            { return k.vec.reg(k.row
 // header is what stands in front of the codes of a block of A: the scale, and the sum of the codes, negated.
 const header = 8
 
+// headerB is what stands in front of those of a column of B: the zero point and the scale.
+const headerB = 5
+
 var (
 	blockCount, steps, stepsLeft = reg.RCX, reg.R14, reg.RAX
 	bytesBlockA                  = reg.R9
@@ -39,7 +42,6 @@ var (
 func (k *blocks) lanes() int { return k.vec.bytes / 4 }
 
 func (k *blocks) doc() []string {
-	width, code := k.columns*k.lanes(), "b.codes[k]"
 	return []string{
 		k.name + fmt.Sprintf(" computes, for rows ≤ %d and vectors ≤ %d, with the blocks of package gemm's kernelBlocks,", k.rows, k.columns),
 		"",
@@ -49,7 +51,7 @@ func (k *blocks) doc() []string {
 		"			for each block a of row i and b of column j {",
 		"				sum := a.negatedSum * b.zero",
 		fmt.Sprintf("				for k := range steps * %d {", step),
-		"					sum += a.codes[k] * " + code,
+		"					sum += a.codes[k] * b.codes[k]",
 		"				}",
 		"				acc = fma(float32(sum), a.scale*b.scale, acc) // rounded once",
 		"			}",
@@ -60,7 +62,7 @@ func (k *blocks) doc() []string {
 		"		}",
 		"	}",
 		"",
-		fmt.Sprintf("A panel of B has %d columns.", width),
+		fmt.Sprintf("A panel of B has %d columns.", k.columns*k.lanes()),
 	}
 }
 
@@ -84,22 +86,13 @@ func (k *blocks) generate() {
 	}
 	SHLQ(Imm(shift), bytesBlockA)
 	pointAtRows(k.rows)
-	if k.nibbles && k.wide() {
+	if k.nibbles && k.vec.wide() {
 		MOVL(U32(0x0f0f0f0f), reg.EAX)
 		VPBROADCASTD(reg.EAX, k.mask())
 	}
 	eachTile(k.rows, k.columns, k.tile)
 }
 
-func (k *blocks) clear(r reg.VecPhysical) {
-	if k.wide() {
-		VPXORD(r, r, r)
-	} else {
-		VPXOR(r, r, r)
-	}
-}
-
-func (k *blocks) wide() bool              { return k.vec.bytes == 64 }
 func (k *blocks) scales() reg.VecPhysical { return k.free(3) }
 func (k *blocks) mask() reg.VecPhysical   { return k.free(4) } // of the low nibbles; narrow kernels have no register left for it
 
@@ -112,7 +105,7 @@ func (k *blocks) tile(rows, columns int) {
 	}
 	for i := range rows {
 		for j := range columns {
-			k.clear(k.float(i, j))
+			k.vec.clear(k.float(i, j))
 		}
 	}
 	TESTQ(blockCount, blockCount)
@@ -137,7 +130,7 @@ func (k *blocks) tile(rows, columns int) {
 	if skipped := k.columns - columns; skipped > 0 {
 		Load(Param("steps"), stepsLeft)
 		IMUL3Q(U32(uint32(skipped*k.bytesStep())), stepsLeft, stepsLeft)
-		LEAQ(Mem{Base: pointerB, Index: stepsLeft, Scale: 1, Disp: skipped * 5 * k.lanes()}, pointerB)
+		LEAQ(Mem{Base: pointerB, Index: stepsLeft, Scale: 1, Disp: skipped * headerB * k.lanes()}, pointerB)
 	}
 	for i := range pointersA {
 		LEAQ(Mem{Base: rowsA[i], Index: bytesBlockA, Scale: 1, Disp: header}, rowsA[i])
@@ -178,8 +171,8 @@ func (k *blocks) begin(rows int) {
 	VPMOVZXBD(Mem{Base: pointerB}, zero)
 	for i := range rows {
 		negatedSum := row(rowsA, lda, i, 4)
-		if k.wide() {
-			k.clear(k.sum(i))
+		if k.vec.wide() {
+			k.vec.clear(k.sum(i))
 			VPDPWSSD_BCST(negatedSum, zero, k.sum(i))
 		} else {
 			VPBROADCASTD(negatedSum, k.sum(i))
@@ -187,7 +180,7 @@ func (k *blocks) begin(rows int) {
 		}
 	}
 	VMOVUPS(Mem{Base: pointerB, Disp: k.lanes()}, k.scales())
-	ADDQ(Imm(uint64(5*k.lanes())), pointerB)
+	ADDQ(Imm(uint64(headerB*k.lanes())), pointerB)
 }
 
 // step adds the products of 16 k.
@@ -196,7 +189,7 @@ func (k *blocks) step(rows int) {
 	low, high := k.free(0), k.free(1)
 	load := func(i int) {
 		from := Mem{Base: pointerB, Disp: i * k.lanes() * k.group}
-		if k.wide() {
+		if k.vec.wide() {
 			VMOVDQU32(from, low)
 		} else {
 			VPMOVZXBW(from, low)
@@ -211,7 +204,7 @@ func (k *blocks) step(rows int) {
 		for i := range groups / 2 {
 			load(i)
 			VPSRLW(Imm(4), low, high)
-			if k.wide() {
+			if k.vec.wide() {
 				VPANDD(k.mask(), low, low)
 				VPANDD(k.mask(), high, high)
 			} else {
@@ -229,7 +222,7 @@ func (k *blocks) multiply(rows int, b reg.VecPhysical, group int) {
 	product := k.free(2)
 	for i := range rows {
 		a := row(rowsA, lda, i, header+group*k.group*k.bytesA)
-		if k.wide() {
+		if k.vec.wide() {
 			VPDPBUSD_BCST(a, b, k.sum(i))
 		} else {
 			VPBROADCASTD(a, product)
@@ -244,7 +237,7 @@ func (k *blocks) end(rows, j int) {
 	for i := range rows {
 		scale := k.free(i % 3)
 		VCVTDQ2PS(k.sum(i), k.sum(i))
-		if a := row(rowsA, lda, i, 0); k.wide() {
+		if a := row(rowsA, lda, i, 0); k.vec.wide() {
 			VMULPS_BCST(a, k.scales(), scale)
 		} else {
 			VBROADCASTSS(a, scale)
@@ -293,7 +286,7 @@ func (k *blocks) columnsName(what string) (name string, width int) {
 
 // load loads codes of B: a lane gets those of its column, those of a group of k in each half of its bytes.
 func (k *blocks) load(from Mem, to reg.VecPhysical) {
-	if k.wide() {
+	if k.vec.wide() {
 		VMOVDQU32(from, to)
 	} else {
 		VPMOVZXWD(from, to)
@@ -333,15 +326,10 @@ func (k *blocks) floatRow() {
 	Load(Param("steps"), steps)
 	Load(Param("a"), a)
 	Load(Param("b"), pointers[0])
-	constant := func(bits uint32, to reg.VecPhysical) {
-		MOVL(U32(bits), reg.EAX)
-		VMOVD(reg.EAX, reg.X0)
-		VPBROADCASTD(reg.X0, to)
-	}
-	constant(1<<k.bits()-1, mask)
-	constant(0x4b000000, magic) // 2^23, whose last bit is 1
+	k.vec.constant(1<<k.bits()-1, mask)
+	k.vec.constant(0x4b000000, magic) // 2^23, whose last bit is 1
 	for j := range k.columns {
-		k.clear(vec(acc, j))
+		k.vec.clear(vec(acc, j))
 	}
 	MOVQ(steps, bytesBlockA) // here: of a block of a vector of columns, without its header
 	IMUL3Q(U32(uint32(k.bytesStep())), bytesBlockA, bytesBlockA)
@@ -351,13 +339,9 @@ func (k *blocks) floatRow() {
 			LEAQ(Mem{Base: pointers[j-1], Index: bytesBlockA, Scale: 1}, pointers[j])
 		}
 		VPMOVZXBD(Mem{Base: pointers[j]}, vec(zero, j))
-		if k.wide() {
-			VPORD(magic, vec(zero, j), vec(zero, j))
-		} else {
-			VPOR(magic, vec(zero, j), vec(zero, j))
-		}
+		k.vec.or(magic, vec(zero, j), vec(zero, j))
 		VMOVUPS(Mem{Base: pointers[j], Disp: k.lanes()}, vec(scale, j))
-		ADDQ(Imm(uint64(5*k.lanes())), pointers[j])
+		ADDQ(Imm(uint64(headerB*k.lanes())), pointers[j])
 	}
 	MOVQ(steps, stepsLeft)
 	Label("step")
@@ -373,7 +357,7 @@ func (k *blocks) floatRow() {
 		for j := range k.columns {
 			v, from := vec(value, j), vec(packed, j)
 			switch {
-			case k.wide():
+			case k.vec.wide():
 				if shift > 0 {
 					VPSRLD(Imm(uint64(shift)), from, v)
 				} else {
@@ -414,7 +398,6 @@ func (k *blocks) floatRow() {
 
 // dequantize writes what makes floats of the codes of B, in the panels of the float kernels.
 func (k *blocks) dequantize() {
-	bits := k.bits()
 	name, width := k.columnsName("dequantizeBlocks")
 	TEXT(name, NOSPLIT, "func(blocks, steps int, b *uint8, dst *float32)")
 	Doc(name+fmt.Sprintf(" computes, for blocks ≥ 1 and steps ≥ 1, for %d columns of the blocks of package gemm's kernelBlocks,", width),
@@ -429,9 +412,7 @@ func (k *blocks) dequantize() {
 	Load(Param("b"), pointerB)
 	Load(Param("dst"), dst)
 	zero, scale, mask, packed, value := k.vec.reg(0), k.vec.reg(1), k.vec.reg(2), k.vec.reg(3), k.vec.reg(4)
-	MOVL(U32(1<<bits-1), reg.EAX)
-	VMOVD(reg.EAX, reg.X2)
-	VPBROADCASTD(reg.X2, mask)
+	k.vec.constant(1<<k.bits()-1, mask)
 	rowBytes := 4 * width
 	MOVQ(steps, bytesBlockA)
 	IMUL3Q(U32(uint32(step*rowBytes)), bytesBlockA, bytesBlockA) // of a block of the result
@@ -439,7 +420,7 @@ func (k *blocks) dequantize() {
 	for j := range k.columns {
 		VPMOVZXBD(Mem{Base: pointerB}, zero)
 		VMOVUPS(Mem{Base: pointerB, Disp: k.lanes()}, scale)
-		ADDQ(Imm(uint64(5*k.lanes())), pointerB)
+		ADDQ(Imm(uint64(headerB*k.lanes())), pointerB)
 		MOVQ(steps, stepsLeft)
 		label := fmt.Sprintf("vector%d", j)
 		Label(label)
@@ -454,11 +435,7 @@ func (k *blocks) dequantize() {
 				VPSRLD(Imm(uint64(shift)), packed, value)
 				from = value
 			}
-			if k.wide() {
-				VPANDD(mask, from, value)
-			} else {
-				VPAND(mask, from, value)
-			}
+			k.vec.and(mask, from, value)
 			VPSUBD(zero, value, value)
 			VCVTDQ2PS(value, value)
 			VMULPS(scale, value, value)
@@ -495,7 +472,6 @@ func quantizeBlocks(name string, vec vectors, bytesA int) {
 		"",
 		fmt.Sprintf("A code has %d bytes.", bytesA))
 	Pragma("noescape")
-	wide := vec.bytes == 64
 	perStep := 64 / vec.bytes // vectors of floats in a step
 	x, dst, left := reg.RSI, reg.RDI, reg.RAX
 	magnitude, lowest, highest, most, inverse := vec.reg(15), vec.reg(14), vec.reg(13), vec.reg(12), vec.reg(11)
@@ -504,15 +480,10 @@ func quantizeBlocks(name string, vec vectors, bytesA int) {
 	Load(Param("steps"), reg.RDX)
 	Load(Param("x"), x)
 	Load(Param("dst"), dst)
-	constant := func(bits uint32, to reg.VecPhysical) {
-		MOVL(U32(bits), reg.EAX)
-		VMOVD(reg.EAX, reg.X0)
-		VPBROADCASTD(reg.X0, to)
-	}
-	constant(0x7fffffff, magnitude)
-	constant(0xc2fe0000, lowest)  // -127
-	constant(0x42fe0000, highest) // 127
-	constant(0x7f7fffff, vec.reg(10))
+	vec.constant(0x7fffffff, magnitude)
+	vec.constant(0xc2fe0000, lowest)  // -127
+	vec.constant(0x42fe0000, highest) // 127
+	vec.constant(0x7f7fffff, vec.reg(10))
 	Label("block")
 	VPXOR(reg.Y12, reg.Y12, reg.Y12) // the rest too
 	MOVQ(reg.RDX, left)
@@ -520,26 +491,13 @@ func quantizeBlocks(name string, vec vectors, bytesA int) {
 	for i := range perStep {
 		from := Mem{Base: x, Disp: i * vec.bytes}
 		// Of the bits of magnitudes, those of a NaN are the greatest.
-		if wide {
-			VPANDD(from, magnitude, v[i])
-		} else {
-			VPAND(from, magnitude, v[i])
-		}
+		vec.and(from, magnitude, v[i])
 		VPMAXUD(v[i], most, most)
 	}
 	ADDQ(Imm(64), x)
 	DECQ(left)
 	JNE(LabelRef("magnitudes"))
-	if wide {
-		VEXTRACTI64X4(Imm(1), reg.Z12, reg.Y0)
-		VPMAXUD(reg.Y0, reg.Y12, reg.Y12)
-	}
-	VEXTRACTI128(Imm(1), reg.Y12, reg.X0)
-	VPMAXUD(reg.X0, reg.X12, reg.X12)
-	VPSHUFD(Imm(0x4e), reg.X12, reg.X0)
-	VPMAXUD(reg.X0, reg.X12, reg.X12)
-	VPSHUFD(Imm(0xb1), reg.X12, reg.X0)
-	VPMAXUD(reg.X0, reg.X12, reg.X12)
+	vec.reduce(func(x, y, to Op) { VPMAXUD(x, y, to) })
 	VDIVSS(reg.X13, reg.X12, reg.X0)
 	VMOVSS(reg.X0, Mem{Base: dst})
 	VDIVSS(reg.X12, reg.X13, reg.X0)
@@ -564,7 +522,7 @@ func quantizeBlocks(name string, vec vectors, bytesA int) {
 		VCVTPS2DQ(v[i], v[i])
 		VPADDD(v[i], sum, sum)
 	}
-	if wide {
+	if vec.wide() {
 		VPMOVSDB(reg.Z0, Mem{Base: dst})
 	} else {
 		VPACKSSDW(reg.Y1, reg.Y0, reg.Y0)
@@ -575,16 +533,7 @@ func quantizeBlocks(name string, vec vectors, bytesA int) {
 	ADDQ(Imm(uint64(step*bytesA)), dst)
 	DECQ(left)
 	JNE(LabelRef("codes"))
-	if wide {
-		VEXTRACTI64X4(Imm(1), reg.Z12, reg.Y0)
-		VPADDD(reg.Y0, reg.Y12, reg.Y12)
-	}
-	VEXTRACTI128(Imm(1), reg.Y12, reg.X0)
-	VPADDD(reg.X0, reg.X12, reg.X12)
-	VPSHUFD(Imm(0x4e), reg.X12, reg.X0)
-	VPADDD(reg.X0, reg.X12, reg.X12)
-	VPSHUFD(Imm(0xb1), reg.X12, reg.X0)
-	VPADDD(reg.X0, reg.X12, reg.X12)
+	vec.reduce(func(x, y, to Op) { VPADDD(x, y, to) })
 	VPXOR(reg.X0, reg.X0, reg.X0)
 	VPSUBD(reg.X12, reg.X0, reg.X0)
 	// The sum stands behind the scale: back over the codes.
@@ -596,4 +545,18 @@ func quantizeBlocks(name string, vec vectors, bytesA int) {
 	JNE(LabelRef("block"))
 	VZEROUPPER()
 	RET()
+}
+
+// reduce combines the lanes of register 12 to one in its first lane. It needs the first register.
+func (v vectors) reduce(combine func(x, y, to Op)) {
+	if v.wide() {
+		VEXTRACTI64X4(Imm(1), reg.Z12, reg.Y0)
+		combine(reg.Y0, reg.Y12, reg.Y12)
+	}
+	VEXTRACTI128(Imm(1), reg.Y12, reg.X0)
+	combine(reg.X0, reg.X12, reg.X12)
+	VPSHUFD(Imm(0x4e), reg.X12, reg.X0)
+	combine(reg.X0, reg.X12, reg.X12)
+	VPSHUFD(Imm(0xb1), reg.X12, reg.X0)
+	combine(reg.X0, reg.X12, reg.X12)
 }

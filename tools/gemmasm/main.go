@@ -34,6 +34,39 @@ type vectors struct {
 	reg   func(i int) reg.VecPhysical
 }
 
+func (v vectors) wide() bool { return v.bytes == 64 }
+
+func (v vectors) clear(r reg.VecPhysical) {
+	if v.wide() {
+		VPXORD(r, r, r)
+	} else {
+		VPXOR(r, r, r)
+	}
+}
+
+func (v vectors) and(x, y Op, to reg.VecPhysical) {
+	if v.wide() {
+		VPANDD(x, y, to)
+	} else {
+		VPAND(x, y, to)
+	}
+}
+
+func (v vectors) or(x, y Op, to reg.VecPhysical) {
+	if v.wide() {
+		VPORD(x, y, to)
+	} else {
+		VPOR(x, y, to)
+	}
+}
+
+// constant fills a register with the same 32 bits. It needs the first register and EAX.
+func (v vectors) constant(bits uint32, to reg.VecPhysical) {
+	MOVL(U32(bits), reg.EAX)
+	VMOVD(reg.EAX, reg.X0)
+	VPBROADCASTD(reg.X0, to)
+}
+
 var (
 	zmm = vectors{64, func(i int) reg.VecPhysical { return z[i] }}
 	ymm = vectors{32, func(i int) reg.VecPhysical { return y[i] }}
